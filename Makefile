@@ -1,0 +1,50 @@
+# edupa — `make help` lists the targets
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv/bin
+export DO_NOT_TRACK := 1
+export SCARF_NO_ANALYTICS := true
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: help venv run up down test test-fast lint format lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv:
+	@python3 tools/bootstrap.py
+
+run: venv  ## the main job: extracts (or the sample province) → published evaluation, printed as a table
+	@$(VENV)/edupa run
+
+up: venv  ## the main job, then Airflow's scheduler and web UI
+	@$(VENV)/edupa run && $(VENV)/edupa airflow up
+
+down: venv  ## stop Airflow and PostgreSQL
+	@$(VENV)/edupa airflow down
+	@$(VENV)/edupa server stop
+
+test: venv lint  ## lint, types, all tests (under 20 minutes on 2 cores)
+	@$(VENV)/python -m pytest
+
+test-fast: venv  ## all tests but the end-to-end ones
+	@$(VENV)/python -m pytest --ignore tests/e2e
+
+lint: venv  ## ruff, mypy --strict, import rules, SQL style
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+	@$(VENV)/sqlfluff lint --processes 2 --nofail-on-warning -q dbt_project/models
+
+format: venv  ## let ruff and sqlfluff rewrite what they can
+	@$(VENV)/ruff check --fix . && $(VENV)/ruff format .
+	@$(VENV)/sqlfluff fix -q dbt_project/models
+
+lock: venv  ## resolve pyproject.toml anew into requirements.lock
+	@.venv-bootstrap/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml
+
+clean: down  ## remove the warehouse, the sample and the environment
+	@rm -rf .edupa extracts .venv .venv-bootstrap

@@ -1,0 +1,1 @@
+"""Tests, one folder per room; tests/e2e runs the whole."""

@@ -1,0 +1,1 @@
+"""The warehouse room: server, migrations, connections, release and verification."""

@@ -1,0 +1,106 @@
+"""Schema migrations: numbered SQL files, each applied once, in one transaction, and never edited afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from warehouse.config import LOGIN_ROLES, ConfigError, WarehouseConfig
+from warehouse.connection import connect, connection_parts
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class MigrationError(RuntimeError):
+    """An applied migration differs from its file, or a file is missing."""
+
+
+def _ensure_database(config: WarehouseConfig) -> None:
+    if config.url:
+        return
+    with connect("admin", config, database="postgres", autocommit=True) as server:
+        for name in (config.database, "airflow"):
+            found = server.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
+            if not found:
+                server.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+
+
+def _set_passwords(config: WarehouseConfig, admin: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Give every login role the password of its secret file.
+
+    The verifier is computed here, so no clear password travels or can be logged. It is set only where the role has
+    no password yet or refuses ours, so that an unchanged night changes nothing.
+    """
+    for role in LOGIN_ROLES:
+        password = config.ensure_secret(role)
+        try:
+            with connect(role, config):
+                continue
+        except psycopg.OperationalError:
+            user = f"edupa_{role}"
+            verifier = admin.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
+            admin.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(user), sql.Literal(verifier)))
+
+
+def migrate(config: WarehouseConfig, folder: Path = MIGRATIONS) -> list[str]:
+    """Bring the warehouse to the newest schema.
+
+    Returns:
+        Names of the migrations applied now, in order.
+
+    Raises:
+        MigrationError: an applied file was changed or is gone.
+        psycopg.Error: a statement failed; the transaction of its file is undone.
+    """
+    _ensure_database(config)
+    applied_now: list[str] = []
+    with connect("admin", config, autocommit=True) as admin:
+        admin.execute("select pg_advisory_lock(hashtext('edupa.migrate'))")
+        admin.execute(
+            "create schema if not exists migration;"
+            "create table if not exists migration.applied ("
+            " name text primary key, sha256 text not null, applied_at timestamptz not null default now())"
+        )
+        rows = admin.execute("select name, sha256 from migration.applied order by name").fetchall()
+        applied = {str(name): str(digest) for name, digest in rows}
+        files = {path.name: path for path in sorted(folder.glob("*.sql"))}
+        for gone in sorted(set(applied) - set(files)):
+            raise MigrationError(f"migration {gone} was applied to this warehouse but its file is missing")
+        for name, path in files.items():
+            text = path.read_text(encoding="utf-8")
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            if name in applied:
+                if applied[name] != digest:
+                    raise MigrationError(f"{name} was changed after it had been applied: add a new migration instead")
+                continue
+            with admin.transaction():
+                admin.execute(text.encode())
+                admin.execute("insert into migration.applied (name, sha256) values (%s, %s)", (name, digest))
+            applied_now.append(name)
+        _set_passwords(config, admin)
+    return applied_now
+
+
+def ensure_airflow_database(config: WarehouseConfig) -> str:
+    """Role and database for Airflow's own metadata on the embedded server; returns the SQLAlchemy URL.
+
+    Raises:
+        ConfigError: the warehouse is external; Airflow's database is then the operator's to name.
+    """
+    if config.url:
+        raise ConfigError(
+            "with EDUPA_WAREHOUSE_URL set, name Airflow's database in AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+        )
+    password = config.ensure_secret("airflow")
+    with connect("admin", config, database="airflow", autocommit=True) as admin:
+        if not admin.execute("select 1 from pg_roles where rolname = 'edupa_airflow'").fetchone():
+            verifier = admin.pgconn.encrypt_password(password.encode(), b"edupa_airflow", b"scram-sha-256").decode()
+            admin.execute(sql.SQL("create role edupa_airflow login password {}").format(sql.Literal(verifier)))
+        admin.execute("alter database airflow owner to edupa_airflow")
+        admin.execute("revoke all on database airflow from public")
+        admin.execute("alter schema public owner to edupa_airflow")
+    parts = connection_parts("admin", config)
+    return f"postgresql+psycopg2://edupa_airflow:{password}@{parts.host}:{parts.port}/airflow"

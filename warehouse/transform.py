@@ -1,0 +1,101 @@
+"""Run dbt in this process, as the transform role, with its traces below the warehouse's home."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from warehouse.config import PROJECT_ROOT, WarehouseConfig
+from warehouse.connection import connection_parts
+
+DBT_PROJECT = PROJECT_ROOT / "dbt_project"
+
+
+class TransformError(RuntimeError):
+    """dbt could not finish; the message names the nodes that failed and why."""
+
+
+@dataclass(frozen=True)
+class DbtSummary:
+    """How many nodes ended how."""
+
+    command: str
+    succeeded: int
+    failed: int
+    skipped: int
+    warned: int
+    seconds: float
+
+
+def dbt_environment(config: WarehouseConfig) -> dict[str, str]:
+    """Environment variables that dbt_project/profiles.yml reads."""
+    parts = connection_parts("transform", config)
+    return {
+        "EDUPA_DBT_HOST": parts.host,
+        "EDUPA_DBT_PORT": str(parts.port),
+        "EDUPA_DBT_DBNAME": parts.database,
+        "EDUPA_DBT_USER": parts.user,
+        "EDUPA_DBT_PASSWORD": parts.password,
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def run_dbt(
+    arguments: Sequence[str], config: WarehouseConfig, *, variables: dict[str, object] | None = None
+) -> DbtSummary:
+    """Run one dbt command on the project.
+
+    Args:
+        arguments: command and its flags, e.g. ``["build", "--select", "staging"]``.
+        config: the warehouse.
+        variables: dbt vars.
+
+    Raises:
+        TransformError: dbt failed, or a node did.
+    """
+    from dbt.cli.main import dbtRunner
+
+    home = config.home / "dbt"
+    home.mkdir(parents=True, exist_ok=True)
+    command = [
+        *arguments,
+        "--project-dir", str(DBT_PROJECT),
+        "--profiles-dir", str(DBT_PROJECT),
+        "--target-path", str(home / "target"),
+        "--log-path", str(home / "logs"),
+        "--no-use-colors",
+        "--log-level", "warn",
+        "--vars", json.dumps(variables or {}),
+    ]  # fmt: skip
+    before = {name: os.environ.get(name) for name in dbt_environment(config)}
+    os.environ.update(dbt_environment(config))
+    try:
+        done = dbtRunner().invoke(command)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    if done.exception is not None:
+        raise TransformError(f"dbt {arguments[0]}: {done.exception}")
+    results = list(getattr(done.result, "results", None) or [])
+    states = [str(getattr(result, "status", "")) for result in results]
+    failures = [
+        f"{result.node.name}: {' '.join(str(result.message or '').split())[:300]}"
+        for result, state in zip(results, states, strict=True)
+        if state in ("error", "fail", "runtime error")
+    ]
+    if failures or not done.success:
+        raise TransformError(f"dbt {arguments[0]} failed in {len(failures)} nodes: " + "; ".join(failures[:5]))
+    return DbtSummary(
+        command=" ".join(arguments),
+        succeeded=sum(state in ("success", "pass") for state in states),
+        failed=0,
+        skipped=states.count("skipped"),
+        warned=states.count("warn"),
+        seconds=float(getattr(done.result, "elapsed_time", 0.0) or 0.0),
+    )
