@@ -1,0 +1,47 @@
+"""Ingest: contract → read → normalize → check → pseudonymize → land. One feed, one file, one transaction."""
+
+from ingest.codelists import CodeList, CodeListError, load_code_lists
+from ingest.contract import Contract, ContractError, load_contracts
+from ingest.identity import TokenKey, TokenKeyError, ensure_token_key, read_token_key
+from ingest.landing import LandingDriftError, ensure_landing
+from ingest.load import (
+    CheckReport,
+    FeedLoader,
+    check_file,
+    feed_of,
+    load_feed,
+    load_file,
+    record_unrecognized,
+)
+from ingest.problems import Rejection, file_rules, row_rules
+from ingest.reports import FeedReport, LoadReport
+from ingest.sources import Discovery, discover
+
+__all__ = [
+    "CheckReport",
+    "CodeList",
+    "CodeListError",
+    "Contract",
+    "ContractError",
+    "Discovery",
+    "FeedLoader",
+    "FeedReport",
+    "LandingDriftError",
+    "LoadReport",
+    "Rejection",
+    "TokenKey",
+    "TokenKeyError",
+    "check_file",
+    "discover",
+    "ensure_landing",
+    "ensure_token_key",
+    "feed_of",
+    "file_rules",
+    "load_code_lists",
+    "load_contracts",
+    "load_feed",
+    "load_file",
+    "read_token_key",
+    "record_unrecognized",
+    "row_rules",
+]

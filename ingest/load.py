@@ -1,0 +1,610 @@
+"""Load files of a feed: one transaction a file, in it the versions, the vault, the quarantine and the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import polars_hash as plh
+import psycopg
+from psycopg import sql
+
+from ingest.contract import Contract
+from ingest.csv_reader import read_csv
+from ingest.identity import TokenKey, check_canary, read_token_key
+from ingest.landing import Versions, copy_in, ensure_landing, reference_codes
+from ingest.names import FileName, Rank, parse_name
+from ingest.parquet_reader import read_parquet
+from ingest.pipeline import CompiledContract, Counts, FileChecker, scope_key
+from ingest.problems import FileRejectedError, Rejection
+from ingest.reports import FeedReport, LoadReport
+from ingest.sources import Discovery, discover, file_sha256, opened
+from ingest.tables import Table
+from ingest.xlsx_reader import read_xlsx
+from warehouse import failpoint
+from warehouse.config import WarehouseConfig
+from warehouse.connection import connect
+from warehouse.locks import writer_lock
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Progress = Callable[[LoadReport], None]
+
+_READERS: dict[str, Callable[[Path, Contract], Table]] = {
+    "csv": read_csv,
+    "xlsx": read_xlsx,
+    "parquet": read_parquet,
+}
+_IDENTITY = ["person_token", "identifier_kind", "identifier"]
+
+
+@dataclass(frozen=True)
+class _PriorLoad:
+    """A load of the feed that the ledger knows."""
+
+    load_id: int
+    sha256: str
+    file_name: str
+    status: str
+    contract_sha256: str
+    scopes: tuple[str, ...]
+    rejection: dict[str, Any] | None
+    rank: Rank | None
+
+
+@dataclass
+class _Ledger:
+    """What the ledger knows of a feed, read once and kept up to date."""
+
+    by_sha: dict[str, list[_PriorLoad]] = field(default_factory=dict)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    accepted: dict[str, _PriorLoad] = field(default_factory=dict)
+
+    def add(self, load: _PriorLoad) -> None:
+        """Take in a load, in load order."""
+        self.by_sha.setdefault(load.sha256, []).append(load)
+        if load.status in ("landed", "unchanged"):
+            for scope in load.scopes:
+                self.accepted[scope] = load
+
+
+class FeedLoader:
+    """Loads files of one feed over one connection; state that every file needs is read once."""
+
+    def __init__(self, conn: Connection, contract: Contract, root: Path, key: TokenKey) -> None:
+        """Read what the ledger and the reference feeds know.
+
+        Raises:
+            TokenKeyError: not the key that made this warehouse's tokens.
+        """
+        self._conn = conn
+        self._contract = contract
+        self._root = root
+        self._key = key
+        self._compiled = CompiledContract(contract)
+        if any(column.token for column in contract.columns):
+            check_canary(conn, key)
+        # identities that this connection has already written: most persons come again every year
+        self._vault_written: list[pl.Series] = []
+        self._vault_pending: list[pl.Series] = []
+        self._vault_was_empty = conn.execute("select 1 from vault.person_identity limit 1").fetchone() is None
+        self._references = reference_codes(conn, contract)
+        self._ledger = self._read_ledger()
+        conn.commit()
+
+    def _read_ledger(self) -> _Ledger:
+        ledger = _Ledger()
+        rows = self._conn.execute(
+            "select l.load_id, f.file_sha256, l.file_name, l.status, coalesce(l.contract_sha256, ''), l.scope_values,"
+            " l.rejection from ledger.load l join ledger.file f using (file_id) where l.feed = %s order by l.load_id",
+            (self._contract.feed,),
+        ).fetchall()
+        for load_id, sha, name, status, contract_sha, scopes, rejection in rows:
+            values: Any = scopes
+            reason: Any = rejection
+            ledger.add(
+                _PriorLoad(
+                    int(str(load_id)),
+                    str(sha),
+                    str(name),
+                    str(status),
+                    str(contract_sha),
+                    tuple(scope_key([item[column] for column in self._contract.scope]) for item in values),
+                    reason,
+                    self._rank(str(name)),
+                )
+            )
+        for sha, name in self._conn.execute(
+            "select f.file_sha256, s.file_name from ledger.seen s join ledger.file f using (file_id) where f.feed = %s",
+            (self._contract.feed,),
+        ).fetchall():
+            ledger.seen.add((str(sha), str(name)))
+        return ledger
+
+    def _rank(self, name: str) -> Rank | None:
+        try:
+            return parse_name(name, self._contract).rank
+        except FileRejectedError:
+            return None
+
+    def load(self, name: str) -> LoadReport:
+        """Load one file; a rejection is a result, not an error.
+
+        Args:
+            name: relative to the root, ``archive.zip!member`` for a file in an archive.
+
+        Returns:
+            What became of it.
+        """
+        try:
+            with opened(self._root, name) as path:
+                return self._load_opened(name, path)
+        except FileRejectedError as error:
+            # the archive or the file could not even be opened: its name stands for its content
+            return self._reject(name, "0" * 64, 0, error.rejection(name), None)
+
+    def _load_opened(self, name: str, path: Path) -> LoadReport:
+        sha = file_sha256(path)
+        size = path.stat().st_size
+        parsed: FileName | None = None
+        try:
+            parsed = parse_name(name, self._contract)
+            if known := self._known(name, sha, parsed.rank):
+                return known
+            return self._land(name, sha, size, path, parsed)
+        except FileRejectedError as error:
+            self._conn.rollback()
+            return self._reject(name, sha, size, error.rejection(name), parsed)
+        except BaseException:
+            self._conn.rollback()
+            raise
+
+    def _known(self, name: str, sha: str, rank: Rank) -> LoadReport | None:
+        """The report for content that needs no loading, or None."""
+        prior = self._ledger.by_sha.get(sha, [])
+        rejected = [load for load in prior if load.status == "rejected"]
+        accepted = [load for load in prior if load.status in ("landed", "unchanged")]
+        if not accepted:
+            same = [x for x in rejected if x.contract_sha256 == self._contract.sha256 and x.file_name == name]
+            return self._repeat(same[-1], name, sha) if same else None
+        last = accepted[-1]
+        in_force = [self._ledger.accepted.get(scope) for scope in last.scopes]
+        is_in_force = all(load is not None and load.sha256 == sha for load in in_force)
+        if is_in_force and last.contract_sha256 != self._contract.sha256:
+            return None
+        is_newer = all(load is None or load.rank is None or rank > load.rank for load in in_force)
+        if not is_in_force and is_newer:
+            # a later extract that goes back to earlier content is a correction
+            return None
+        if (sha, name) not in self._ledger.seen:
+            self._conn.execute(
+                "insert into ledger.seen (file_id, file_name, outcome) select file_id, %s, 'same_content'"
+                " from ledger.file where file_sha256 = %s and feed = %s on conflict do nothing",
+                (name, sha, self._contract.feed),
+            )
+            self._conn.commit()
+            self._ledger.seen.add((sha, name))
+        warnings = () if last.file_name == name else (f"{name}: same content as {last.file_name}, nothing to do",)
+        return LoadReport(
+            self._contract.feed, name, "same_content", sha, last.load_id, warnings=warnings, is_repeated=True
+        )
+
+    def _repeat(self, load: _PriorLoad, name: str, sha: str) -> LoadReport:
+        """A file that was rejected before and has not changed: say so again, without another ledger row."""
+        rejection = Rejection(**load.rejection) if load.rejection else None
+        return LoadReport(
+            self._contract.feed, name, "rejected", sha, load.load_id, rejection=rejection, is_repeated=True
+        )
+
+    def _file_id(self, name: str, sha: str, size: int) -> int:
+        self._conn.execute(
+            "insert into ledger.file (file_sha256, feed, file_name, file_bytes) values (%s, %s, %s, %s)"
+            " on conflict do nothing",
+            (sha, self._contract.feed, name, size),
+        )
+        row = self._conn.execute(
+            "select file_id from ledger.file where file_sha256 = %s and feed = %s", (sha, self._contract.feed)
+        ).fetchone()
+        assert row is not None
+        return int(str(row[0]))
+
+    def _land(self, name: str, sha: str, size: int, path: Path, parsed: FileName) -> LoadReport:
+        started = datetime.now(UTC)
+        contract = self._contract
+        file_format = str(parsed.facts.get("format", path.suffix.lstrip("."))).lower()
+        if file_format not in contract.formats or file_format not in _READERS:
+            raise FileRejectedError(
+                "file.name", f"format {file_format} is not in the contract", detail_zh="格式不在合同中"
+            )
+        table = _READERS[file_format](path, contract)
+        checker = FileChecker(self._compiled, table, parsed.facts, self._key, self._references)
+        load_id = _next_load_id(self._conn)
+        self._vault_pending = []
+        versions = Versions(self._conn, contract, load_id, table.sheet)
+        for batch in table.batches:
+            checked = checker.check(batch)
+            landed = versions.add(checked.rows, checked.known_keys)
+            self._write_vault(checked.vault, landed, load_id, is_all=landed.height == checked.rows.height)
+            self._write_quarantine(checked.quarantine, name, table.sheet, load_id)
+        checker.finish()
+        self._refuse_superseded(versions, parsed.rank, sha)
+        versions.finish()
+        counts = checker.counts
+        report = LoadReport(
+            feed=contract.feed,
+            file_name=name,
+            status="landed" if versions.landed or versions.ended else "unchanged",
+            file_sha256=sha,
+            load_id=load_id,
+            rows_in=counts.rows_in,
+            rows_landed=versions.landed,
+            rows_unchanged=versions.unchanged,
+            rows_quarantined=counts.quarantined,
+            rows_exact_duplicate=counts.exact_duplicate,
+            rows_ended=versions.ended,
+            rows_skipped=counts.skipped,
+            encoding=table.encoding,
+            sheet=table.sheet,
+            scopes=tuple(versions.scopes.values()),
+            quarantined_by_rule=_rules(counts),
+            normalizations=dict(counts.normalizations),
+            warnings=_header_warnings(name, table),
+        )
+        self._write_ledger(report, size, parsed.rank, started)
+        failpoint.hit("load.before_commit")
+        self._conn.commit()
+        failpoint.hit("load.after_commit")
+        if self._vault_pending:
+            self._vault_written = [pl.concat([*self._vault_written, *self._vault_pending])]
+        self._remember(report, parsed.rank)
+        return report
+
+    def _refuse_superseded(self, versions: Versions, rank: Rank, sha: str) -> None:
+        """An extract older than the last accepted one of its scope changes nothing.
+
+        Raises:
+            FileRejectedError: file.superseded naming the file in force.
+        """
+        for scope in versions.scopes:
+            accepted = self._ledger.accepted.get(scope)
+            if accepted and accepted.rank and accepted.sha256 != sha and rank < accepted.rank:
+                raise FileRejectedError("file.superseded", f"{accepted.file_name} (load {accepted.load_id})")
+
+    def _write_vault(self, vault: pl.DataFrame, landed: pl.DataFrame, load_id: int, *, is_all: bool) -> None:
+        """Add the identities behind landed rows that the vault does not hold yet.
+
+        What is there is looked up first and only the rest is copied in: with one writer at a time nothing can come
+        between, and COPY in key order takes a quarter of the time of ``insert … on conflict do nothing``.
+        """
+        if not is_all:
+            vault = vault.filter(pl.col("record_key").is_in(landed["record_key"].implode()))
+        if vault.is_empty():
+            return
+        new = vault.unique(_IDENTITY, keep="first")
+        hashes = _identity_hashes(new)
+        written = [*self._vault_written, *self._vault_pending]
+        if written:
+            is_new = ~hashes.is_in(pl.concat(written).implode())
+            new, hashes = new.filter(is_new), hashes.filter(is_new)
+        self._vault_pending.append(hashes)
+        if not new.is_empty() and not self._vault_was_empty:
+            new = new.join(self._known_identities(new), on=_IDENTITY, how="anti")
+        if new.is_empty():
+            return
+        columns = new.drop("record_key").with_columns(
+            pl.lit(self._key.key_id).alias("key_id"), pl.lit(load_id).alias("first_load_id")
+        )
+        copy_in(self._conn, sql.Identifier("vault", "person_identity"), columns.sort(_IDENTITY))
+
+    def _known_identities(self, wanted: pl.DataFrame) -> pl.DataFrame:
+        """Those of the tokens' identities that the vault holds."""
+        found = self._conn.execute(
+            "select person_token, identifier_kind, identifier from vault.person_identity where person_token = any(%s)",
+            (wanted["person_token"].unique().sort().to_list(),),
+        ).fetchall()
+        return pl.DataFrame(found, schema=dict.fromkeys(_IDENTITY, pl.String), orient="row")
+
+    def _write_quarantine(self, rows: pl.DataFrame, name: str, sheet: str | None, load_id: int) -> None:
+        if rows.is_empty():
+            return
+        columns = rows.with_columns(
+            pl.lit(load_id).alias("load_id"),
+            pl.lit(self._contract.feed).alias("feed"),
+            pl.lit(name).alias("file_name"),
+            pl.lit(sheet, dtype=pl.String).alias("sheet"),
+        )
+        copy_in(self._conn, sql.Identifier("quarantine", "rejected_row"), columns)
+
+    def _write_ledger(
+        self, report: LoadReport, size: int, rank: Rank | None, started: datetime, rejection: Rejection | None = None
+    ) -> None:
+        file_id = self._file_id(report.file_name, report.file_sha256, size)
+        self._conn.execute(
+            "insert into ledger.load (load_id, file_id, feed, file_name, contract_version, contract_sha256, status,"
+            " rows_in, rows_landed, rows_unchanged, rows_quarantined, rows_exact_duplicate, rows_ended, rows_skipped,"
+            " encoding, sheet, scope_values, normalizations, rejection, extract_date, started_at)"
+            " overriding system value"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                report.load_id,
+                file_id,
+                self._contract.feed,
+                report.file_name,
+                self._contract.version,
+                self._contract.sha256,
+                report.status,
+                report.rows_in,
+                report.rows_landed,
+                report.rows_unchanged,
+                report.rows_quarantined,
+                report.rows_exact_duplicate,
+                report.rows_ended,
+                report.rows_skipped,
+                report.encoding,
+                report.sheet,
+                json.dumps(list(report.scopes), ensure_ascii=False),
+                json.dumps(report.normalizations, ensure_ascii=False),
+                json.dumps(rejection.to_json(), ensure_ascii=False) if rejection else None,
+                rank.extract_date if rank else None,
+                started,
+            ),
+        )
+        if report.status != "rejected":
+            self._conn.execute(
+                "insert into ledger.seen (file_id, file_name, outcome) values (%s, %s, 'loaded')"
+                " on conflict do nothing",
+                (file_id, report.file_name),
+            )
+
+    def _reject(self, name: str, sha: str, size: int, rejection: Rejection, parsed: FileName | None) -> LoadReport:
+        """Write a rejection to the ledger, once for the same content, name and contract."""
+        for prior in self._ledger.by_sha.get(sha, []):
+            is_same = prior.file_name == name and prior.contract_sha256 == self._contract.sha256
+            if prior.status == "rejected" and is_same and prior.rejection == rejection.to_json():
+                return self._repeat(prior, name, sha)
+        report = LoadReport(self._contract.feed, name, "rejected", sha, _next_load_id(self._conn), rejection=rejection)
+        rank = parsed.rank if parsed else None
+        self._write_ledger(report, size, rank, datetime.now(UTC), rejection)
+        self._conn.commit()
+        self._remember(report, rank)
+        return report
+
+    def _remember(self, report: LoadReport, rank: Rank | None) -> None:
+        assert report.load_id is not None
+        if report.status != "rejected":
+            self._ledger.seen.add((report.file_sha256, report.file_name))
+        self._ledger.add(
+            _PriorLoad(
+                report.load_id,
+                report.file_sha256,
+                report.file_name,
+                report.status,
+                self._contract.sha256,
+                tuple(scope_key(list(scope.values())) for scope in report.scopes),
+                report.rejection.to_json() if report.rejection else None,
+                rank,
+            )
+        )
+
+
+def _identity_hashes(identities: pl.DataFrame) -> pl.Series:
+    """One 128-bit hash for each identity."""
+    joined = identities.select(pl.concat_str(_IDENTITY, separator="\x1f").alias("?identity"))
+    return joined.select(plh.col("?identity").nchash.xxh3_128()).to_series()
+
+
+def _next_load_id(conn: Connection) -> int:
+    """The next load id, without gaps: a rolled-back load leaves none, and there is one writer at a time."""
+    row = conn.execute("select coalesce(max(load_id), 0) + 1 from ledger.load").fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def _rules(counts: Counts) -> dict[str, int]:
+    return {rule: amount for rule, amount in sorted(counts.by_rule.items()) if amount}
+
+
+def _header_warnings(name: str, table: Table) -> tuple[str, ...]:
+    if not table.header.unknown:
+        return ()
+    listed = ", ".join(text[:40] for text in table.header.unknown[:20])
+    return (f"{name}: header.unknown_column: ignored {listed}",)
+
+
+def load_feed(
+    feed_id: str,
+    root: Path,
+    contracts: dict[str, Contract],
+    config: WarehouseConfig,
+    progress: Progress | None = None,
+    *,
+    names: tuple[str, ...] | None = None,
+) -> FeedReport:
+    """Load all offered files of a feed in order, one transaction a file; a rejected file does not stop the others.
+
+    Takes the writer lock ``load`` for its length.
+
+    Args:
+        feed_id: contract id.
+        root: the extract root.
+        contracts: all contracts.
+        config: the warehouse.
+        progress: called with the report of each file.
+        names: load these files only, in this order; default: what discover finds.
+
+    Returns:
+        The report of every file.
+
+    Raises:
+        KeyError: no such feed.
+        TokenKeyError: the token key is missing or wrong; nothing was loaded.
+        LockBusyError: another load did not end in time.
+    """
+    contract = contracts[feed_id]
+    started = time.monotonic()
+    key = read_token_key(config)
+    offered = discover(root, contracts).offered[feed_id] if names is None else names
+    reports = []
+    with writer_lock(config, "ingest", "load", feed_id), connect("ingest", config) as conn:
+        ensure_landing(conn, contracts)
+        loader = FeedLoader(conn, contract, root, key)
+        for name in offered:
+            report = loader.load(name)
+            reports.append(report)
+            if progress:
+                progress(report)
+    return FeedReport(feed_id, tuple(reports), time.monotonic() - started)
+
+
+def feed_of(name: str, contracts: dict[str, Contract]) -> str | None:
+    """Feed whose stem the file's name starts with, or None."""
+    from ingest.names import base_name
+
+    return next((feed for feed, contract in contracts.items() if contract.stem.match(base_name(name))), None)
+
+
+def load_file(path: Path, root: Path, contracts: dict[str, Contract], config: WarehouseConfig) -> LoadReport:
+    """Load one file that lies below the root.
+
+    Raises:
+        ValueError: the file is not below the root, or no contract recognizes its name.
+    """
+    name = path.resolve().relative_to(root.resolve()).as_posix()
+    feed = feed_of(name, contracts)
+    if feed is None:
+        raise ValueError(f"no contract recognizes the name {name}")
+    return load_feed(feed, root, contracts, config, names=(name,)).files[0]
+
+
+def record_unrecognized(root: Path, discovery: Discovery, config: WarehouseConfig) -> int:
+    """Write files that no contract recognizes, and archives that were refused, to the ledger, once each.
+
+    Returns:
+        Number of new ledger rows.
+    """
+    added = 0
+    refused = {rejection.file: rejection for rejection in discovery.refused}
+    with writer_lock(config, "ingest", "load", "unrecognized"), connect("ingest", config) as conn:
+        for name in (*discovery.unrecognized, *refused):
+            rejection = refused.get(name)
+            place = root / name
+            if place.is_symlink() and rejection:
+                # a link that leads outside is not followed; it stands for itself
+                sha, size = hashlib.sha256(str(place.readlink()).encode()).hexdigest(), 0
+            else:
+                try:
+                    with opened(root, name) as path:
+                        sha, size = file_sha256(path), path.stat().st_size
+                except FileRejectedError:
+                    continue
+            status = "rejected" if rejection else "unrecognized"
+            if conn.execute(
+                "select 1 from ledger.load l join ledger.file f using (file_id) where f.file_sha256 = %s"
+                " and f.feed is null and l.file_name = %s and l.status = %s",
+                (sha, name, status),
+            ).fetchone():
+                continue
+            conn.execute(
+                "insert into ledger.file (file_sha256, feed, file_name, file_bytes) values (%s, null, %s, %s)"
+                " on conflict do nothing",
+                (sha, name, size),
+            )
+            conn.execute(
+                "insert into ledger.load (load_id, file_id, file_name, status, rejection) overriding system value"
+                " select %s, file_id, %s, %s, %s from ledger.file where file_sha256 = %s and feed is null",
+                (
+                    _next_load_id(conn),
+                    name,
+                    status,
+                    json.dumps(rejection.to_json(), ensure_ascii=False) if rejection else None,
+                    sha,
+                ),
+            )
+            conn.commit()
+            added += 1
+    return added
+
+
+@dataclass(frozen=True)
+class RowFinding:
+    """A row that would be quarantined, for a dry run; the value is masked."""
+
+    line: int
+    column: str
+    rule: str
+    message_en: str
+    message_zh: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Outcome of a dry run: the report, and the first rows that would be quarantined."""
+
+    report: LoadReport
+    findings: tuple[RowFinding, ...]
+
+
+def check_file(path: Path, contracts: dict[str, Contract], *, max_findings: int = 100) -> CheckReport:
+    """Check a file against its contract without a database; codes that refer to other feeds are not checked.
+
+    Args:
+        path: the file; its name decides the feed.
+        contracts: all contracts.
+        max_findings: how many row findings to keep.
+
+    Returns:
+        ``checked`` or ``rejected``, with counts and findings.
+
+    Raises:
+        ValueError: no contract recognizes the name.
+    """
+    feed = feed_of(path.name, contracts)
+    if feed is None:
+        raise ValueError(f"no contract recognizes the name {path.name}")
+    contract = contracts[feed]
+    findings: list[RowFinding] = []
+    # the key only has to be some key: nothing leaves this function
+    key = TokenKey("dry run, tokens are thrown away")
+    report = LoadReport(feed, path.name, "checked")
+    try:
+        if not path.is_file():
+            raise FileRejectedError("file.damaged", "it is no longer there", detail_zh="文件已不存在")
+        parsed = parse_name(path.name, contract)
+        table = _READERS[str(parsed.facts["format"])](path, contract)
+        checker = FileChecker(CompiledContract(contract), table, parsed.facts, key, {})
+        for batch in table.batches:
+            checked = checker.check(batch)
+            for row in checked.quarantine.head(max(0, max_findings - len(findings))).iter_rows(named=True):
+                findings.append(
+                    RowFinding(
+                        row["line_number"], row["column_name"], row["rule"], row["message_en"], row["message_zh"]
+                    )
+                )
+        checker.finish()
+    except FileRejectedError as error:
+        return CheckReport(replace(report, status="rejected", rejection=error.rejection(path.name)), tuple(findings))
+    counts = checker.counts
+    good = counts.rows_in - counts.quarantined - counts.exact_duplicate
+    return CheckReport(
+        replace(
+            report,
+            file_sha256=file_sha256(path),
+            rows_in=counts.rows_in,
+            rows_landed=good,
+            rows_quarantined=counts.quarantined,
+            rows_exact_duplicate=counts.exact_duplicate,
+            rows_skipped=counts.skipped,
+            encoding=table.encoding,
+            sheet=table.sheet,
+            quarantined_by_rule=_rules(counts),
+            normalizations=dict(counts.normalizations),
+            warnings=_header_warnings(path.name, table),
+        ),
+        tuple(findings),
+    )

@@ -1,0 +1,514 @@
+"""From the text of a batch to rows that may land, rows for quarantine, and identities for the vault.
+
+No database here: the same code checks a file in a dry run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+import polars_hash as plh
+
+from ingest.checks import CHECKS
+from ingest.columns import ColumnParser, ColumnResult, condition_mask, id_problems, masked
+from ingest.contract import Column, Contract
+from ingest.identity import TokenKey
+from ingest.problems import FileRejectedError, row_messages
+from ingest.tables import LINE, Batch, Table, WidthProblem
+from ingest.values import NUMERIC_CELL
+
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+#: a row's cells are joined by line breaks, so that a contract's ^ and $ mean the cell's ends
+_SEPARATOR = "\n"
+_UNIT = "\x1f"
+_ROW = "*"
+
+QUARANTINE_SCHEMA = {
+    "line_number": pl.Int64,
+    "column_name": pl.String,
+    "column_header": pl.String,
+    "rule": pl.String,
+    "masked_value": pl.String,
+    "message_en": pl.String,
+    "message_zh": pl.String,
+    "row_sha256": pl.String,
+}
+VAULT_SCHEMA = {
+    "person_token": pl.String,
+    "identifier_kind": pl.String,
+    "identifier": pl.String,
+    "person_name": pl.String,
+    "token_basis": pl.String,
+    "record_key": pl.String,
+}
+
+
+class CompiledContract:
+    """A contract with its parsers; made once per feed, used for every file."""
+
+    def __init__(self, contract: Contract) -> None:
+        """Compile parsers and skip rules."""
+        self.contract = contract
+        self.parsers = {column.name: ColumnParser(column) for column in contract.columns}
+        self.clean = {name: parser.clean_expression() for name, parser in self.parsers.items()}
+        parts = [contract.skip_any_cell] if contract.skip_any_cell else []
+        if contract.skip_first_cell:
+            parts.append(r"\A\s*" + contract.skip_first_cell.removeprefix("^"))
+        self.skip = "(?m)" + "|".join(f"(?:{part})" for part in parts) if parts else None
+        self._skip_python = re.compile("|".join(f"(?:{part})" for part in parts), re.MULTILINE) if parts else None
+
+    def is_skipped(self, text: str) -> bool:
+        """Whether a row that could not be split is a total, a unit row or a footer."""
+        return self._skip_python is not None and self._skip_python.search(text) is not None
+
+
+@dataclass
+class Counts:
+    """Rows of a file by what became of them; ``rows_in`` = good + quarantined + exact duplicates."""
+
+    rows_in: int = 0
+    quarantined: int = 0
+    exact_duplicate: int = 0
+    skipped: int = 0
+    by_rule: Counter[str] = field(default_factory=Counter)
+    normalizations: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class CheckedBatch:
+    """The outcome for one batch.
+
+    Attributes:
+        rows: good rows: the landing columns, record_key, scope_key, record_hash, source_line, and the scope columns.
+        vault: VAULT_SCHEMA, of good rows.
+        quarantine: QUARANTINE_SCHEMA, one row per row × broken rule.
+        known_keys: record keys of quarantined rows; an earlier good version of them stays.
+    """
+
+    rows: pl.DataFrame
+    vault: pl.DataFrame
+    quarantine: pl.DataFrame
+    known_keys: pl.Series
+
+
+@dataclass(frozen=True)
+class _Problem:
+    rule: str
+    column: str
+    mask: pl.Series
+    detail: str = ""
+
+
+def hash_expression(column: str) -> pl.Expr:
+    """XXH3-128 of a text column as 32 hex characters, the same on every machine and version."""
+    digest: pl.Expr = plh.col(column).nchash.xxh3_128(return_binary=True, byte_order="big")
+    return digest.bin.encode("hex")
+
+
+def scope_key(values: list[str]) -> str:
+    """Text that names a scope: its values joined by ``|``; ``*`` where the feed is one scope."""
+    return "|".join(values) if values else "*"
+
+
+class FileChecker:
+    """Checks one file batch by batch; remembers what was seen, for duplicates and counts."""
+
+    def __init__(
+        self,
+        compiled: CompiledContract,
+        table: Table,
+        facts: dict[str, Any],
+        key: TokenKey,
+        references: Mapping[str, pl.Series],
+    ) -> None:
+        """Bind contract, file and key.
+
+        Args:
+            compiled: the feed's contract.
+            table: header and sheet of the file.
+            facts: what the file's name says.
+            key: makes the tokens.
+            references: column -> codes it may hold; a column that is not in it is not checked.
+        """
+        self.compiled = compiled
+        self.contract = compiled.contract
+        self.table = table
+        self.facts = facts
+        self.key = key
+        self.references = references
+        self.counts = Counts(skipped=table.skipped)
+        self._seen_rows: list[pl.Series] = []
+        self._seen_keys: list[pl.Series] = []
+        self._checks = [
+            (check, CHECKS[check.kind](check.arguments, facts).alias(f"?check{index}"))
+            for index, check in enumerate(self.contract.checks)
+        ]
+
+    def finish(self) -> None:
+        """Judge the file as a whole once its last batch is checked.
+
+        Raises:
+            FileRejectedError: file.header_only, file.too_many_bad_rows.
+        """
+        counts = self.counts
+        if counts.rows_in == 0:
+            raise FileRejectedError(
+                "file.header_only", sheet=self.table.sheet, line=self.table.header.first_row + self.table.header.rows
+            )
+        for threshold in self.contract.thresholds:
+            broken = counts.by_rule[threshold.rule]
+            if broken >= threshold.minimum and broken > threshold.share * counts.rows_in:
+                raise FileRejectedError(
+                    "file.too_many_bad_rows",
+                    f"{threshold.rule} in {broken} of {counts.rows_in} rows",
+                    detail_zh=f"{counts.rows_in}行中有{broken}行违反{threshold.rule}",
+                    sheet=self.table.sheet,
+                )
+
+    def check(self, batch: Batch) -> CheckedBatch:
+        """Normalize, check and pseudonymize a batch."""
+        frame, joined = self._without_skipped(batch.frame)
+        width_rows = [problem for problem in batch.width_problems if not self.compiled.is_skipped(problem.text)]
+        self.counts.skipped += len(batch.width_problems) - len(width_rows)
+        self.counts.rows_in += frame.height + len(width_rows)
+        frame, joined = self._without_repeated(frame, joined)
+        problems: list[_Problem] = []
+        typed, identifiers = self._columns(frame, problems)
+        self._control_characters(frame, joined, problems)
+        self._cross_fields(typed, frame.height, problems)
+        bad = pl.repeat(False, frame.height, eager=True, dtype=pl.Boolean)
+        for problem in problems:
+            bad = bad | problem.mask
+        rows, vault_parts = self._pseudonymize(typed, identifiers, frame)
+        repeated_key = self._repeated_keys(rows, bad)
+        if repeated_key.any():
+            problems.append(_Problem("duplicate.key", _ROW, repeated_key))
+            bad = bad | repeated_key
+        quarantine = self._quarantine(problems, frame, joined, width_rows)
+        self.counts.quarantined += int(bad.sum()) + len(width_rows)
+        good = ~bad
+        vault = self._vault(vault_parts, typed, rows, good)
+        if not bad.any():
+            return CheckedBatch(rows, vault, quarantine, pl.Series("record_key", [], dtype=pl.String))
+        return CheckedBatch(rows.filter(good), vault, quarantine, rows.filter(bad)["record_key"].drop_nulls())
+
+    def _joined(self, frame: pl.DataFrame) -> pl.Series:
+        names = [name for name in frame.columns if name != LINE]
+        cells = [pl.col(name).fill_null("") for name in names]
+        joined = frame.select(pl.concat_str(cells, separator=_SEPARATOR).alias("?row")).to_series()
+        if (joined.str.count_matches(_SEPARATOR, literal=True) != len(names) - 1).any():
+            # a line break inside a cell must not look like the end of the cell
+            cells = [pl.col(name).fill_null("").str.replace_all(_SEPARATOR, "\u2028", literal=True) for name in names]
+            joined = frame.select(pl.concat_str(cells, separator=_SEPARATOR).alias("?row")).to_series()
+        return joined
+
+    def _without_skipped(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+        joined = self._joined(frame)
+        skip = ~joined.str.contains(r"\S")
+        if self.compiled.skip:
+            skip = skip | joined.str.contains(self.compiled.skip)
+        dropped = int(skip.sum())
+        if dropped:
+            self.counts.skipped += dropped
+            frame, joined = frame.filter(~skip), joined.filter(~skip)
+        return frame, joined
+
+    def _without_repeated(self, frame: pl.DataFrame, joined: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
+        hashes = joined.to_frame().select(plh.col("?row").nchash.xxh3_128()).to_series()
+        repeated = ~hashes.is_first_distinct()
+        if self._seen_rows:
+            repeated = repeated | hashes.is_in(pl.concat(self._seen_rows).implode())
+        self._seen_rows.append(hashes)
+        dropped = int(repeated.sum())
+        if dropped:
+            self.counts.exact_duplicate += dropped
+            frame, joined = frame.filter(~repeated), joined.filter(~repeated)
+        return frame, joined
+
+    def _columns(
+        self, frame: pl.DataFrame, problems: list[_Problem]
+    ) -> tuple[dict[str, pl.Series], dict[str, pl.Series]]:
+        """Typed columns by name, and the identifiers from which tokens are made."""
+        typed: dict[str, pl.Series] = {}
+        results: dict[str, ColumnResult] = {}
+        present = set(frame.columns)
+        clean = self._clean_columns(frame)
+        for column in self.contract.columns:
+            if column.derived is not None:
+                continue
+            if column.name in present:
+                raw = frame[column.name]
+            else:
+                raw = pl.Series(column.name, [None], dtype=pl.String).new_from_index(0, frame.height)
+            result = self.compiled.parsers[column.name].apply(raw, self.facts, is_clean=column.name in clean)
+            results[column.name] = result
+            typed[column.name] = result.values.alias(column.name)
+            for step, amount in result.counts.items():
+                self.counts.normalizations[f"{column.name}.{step}"] += amount
+            if column.kind != "id_number":
+                problems += [_Problem(rule, column.name, mask) for rule, mask in result.problems.items()]
+        for column in self.contract.columns:
+            if column.derived is not None:
+                source = typed[column.derived.column]
+                length = column.derived.stop - column.derived.start
+                typed[column.name] = source.str.slice(column.derived.start, length).alias(column.name)
+                results[column.name] = ColumnResult(typed[column.name])
+        identifiers = {}
+        for column in self.contract.columns:
+            if column.kind == "id_number":
+                identifiers[column.name] = self._id_number(column, results[column.name], typed, problems)
+            elif column.token:
+                identifiers[column.name] = typed[column.name]
+            if column.derived is None:
+                self._required(column, results[column.name], typed, problems)
+                self._file_fact(column, typed[column.name], problems)
+                self._reference(column, typed[column.name], problems)
+        return typed, identifiers
+
+    def _clean_columns(self, frame: pl.DataFrame) -> set[str]:
+        """Columns without a value that needs a second look, found in one pass over the batch."""
+        asked = {
+            name: expression.all().alias(name)
+            for name in self.table.header.columns
+            if (expression := self.compiled.clean.get(name)) is not None
+        }
+        if not asked or not frame.height:
+            return set()
+        answer = frame.select(list(asked.values())).row(0, named=True)
+        return {name for name, is_clean in answer.items() if is_clean}
+
+    def _id_number(
+        self, column: Column, result: ColumnResult, typed: dict[str, pl.Series], problems: list[_Problem]
+    ) -> pl.Series:
+        """Check ID numbers where the document is one; returns what identifies the person, of any document."""
+        blamed = column.derived.column if column.derived else column.name
+        text = typed[column.name]
+        applies = condition_mask(column.id_when, typed) if column.id_when else None
+        broken = pl.repeat(False, len(text), eager=True, dtype=pl.Boolean)
+        for rule, mask in result.problems.items():
+            concerned = mask & applies if applies is not None else mask
+            if concerned.any():
+                problems.append(_Problem(rule, blamed, concerned))
+                broken = broken | concerned
+        checkable = text.is_not_null() & ~broken
+        if applies is not None:
+            checkable = checkable & applies
+        numbers = pl.select(pl.when(checkable).then(text)).to_series()
+        for rule, mask in id_problems(numbers, self.facts.get("extract_date")).items():
+            if mask.any():
+                problems.append(_Problem(rule, blamed, mask))
+                broken = broken | mask
+        valid = numbers
+        if broken.any():
+            valid = pl.select(pl.when(~broken).then(numbers)).to_series()
+            text = pl.select(pl.when(~broken).then(text)).to_series()
+        typed[column.name] = valid.alias(column.name)
+        return text.alias(column.name)
+
+    def _required(
+        self, column: Column, result: ColumnResult, typed: dict[str, pl.Series], problems: list[_Problem]
+    ) -> None:
+        if column.required:
+            needed = None
+        elif column.required_when:
+            needed = condition_mask(column.required_when, typed)
+        else:
+            return
+        if not result.values.null_count():
+            return
+        missing = result.values.is_null()
+        for mask in result.problems.values():
+            missing = missing & ~mask
+        if needed is not None:
+            missing = missing & needed
+        if not missing.any():
+            return
+        if column.kind == "id_number" and result.null_words is not None:
+            # a word where a number must stand is a placeholder, not an empty cell
+            words = missing & result.null_words
+            if words.any():
+                problems.append(_Problem("id.placeholder", column.name, words))
+                missing = missing & ~words
+        if missing.any():
+            problems.append(_Problem("required.missing", column.name, missing))
+
+    def _file_fact(self, column: Column, values: pl.Series, problems: list[_Problem]) -> None:
+        fact = column.file_fact
+        if fact is None or (value := self.facts.get(fact.fact)) is None:
+            return
+        expected: object = value
+        if fact.as_school_year:
+            expected = f"{value}/{(int(value) + 1) % 100:02d}"
+        elif column.code_list:
+            expected = column.code_list.find(str(value))
+        mask = (values != expected).fill_null(False) if expected is not None else values.is_not_null()
+        if mask.any():
+            problems.append(_Problem(fact.rule, column.name, mask))
+
+    def _reference(self, column: Column, values: pl.Series, problems: list[_Problem]) -> None:
+        known = self.references.get(column.name)
+        if known is None:
+            return
+        mask = (~values.is_in(known.implode())).fill_null(False)
+        if mask.any():
+            problems.append(_Problem("reference.unknown_village", column.name, mask))
+
+    def _control_characters(self, frame: pl.DataFrame, joined: pl.Series, problems: list[_Problem]) -> None:
+        if self.table.sheet is not None:
+            joined = joined.str.replace_all(NUMERIC_CELL, "", literal=True)
+        if not joined.str.contains(_CONTROL).any():
+            return
+        for name in self.table.header.columns:
+            cells = frame[name].str.replace_all(NUMERIC_CELL, "", literal=True)
+            mask = cells.str.contains(_CONTROL).fill_null(False)
+            if mask.any():
+                column = name if name in self.contract.by_name else _ROW
+                problems.append(_Problem("text.control_character", column, mask))
+
+    def _cross_fields(self, typed: dict[str, pl.Series], height: int, problems: list[_Problem]) -> None:
+        if not self._checks or not height:
+            return
+        outcome = pl.DataFrame(list(typed.values())).select(
+            [expression.fill_null(False) for _, expression in self._checks]
+        )
+        for index, (check, _) in enumerate(self._checks):
+            mask = outcome.to_series(index)
+            if len(mask) == height and mask.any():
+                other = check.arguments.get("right", "")
+                problems.append(_Problem(check.rule, check.column, mask, str(other)))
+
+    def _pseudonymize(
+        self, typed: dict[str, pl.Series], identifiers: dict[str, pl.Series], frame: pl.DataFrame
+    ) -> tuple[pl.DataFrame, list[tuple[Column, pl.Series, pl.Series]]]:
+        """Landing rows for all rows of the batch, and (column, identifier, basis) for the vault."""
+        contract = self.contract
+        basis = None
+        sources = dict(identifiers)
+        if identity := contract.identity:
+            number = identifiers[identity.column]
+            if identity.no_number_when:
+                none = condition_mask(identity.no_number_when, typed)
+                number = pl.select(pl.when(~none).then(number)).to_series()
+            parts = pl.DataFrame(
+                [identifiers.get(name, typed[name]).alias(name) for name in identity.surrogate_from]
+            ).select(pl.all().cast(pl.String).fill_null(""))
+            surrogate = parts.select(
+                pl.concat_str([pl.lit(f"surrogate:{contract.feed}"), *parts.columns], separator=_UNIT)
+            ).to_series()
+            has_number = number.is_not_null()
+            sources[identity.column] = pl.select(pl.when(has_number).then(number).otherwise(surrogate)).to_series()
+            basis = pl.select(pl.when(has_number).then(pl.lit("id_number")).otherwise(pl.lit("surrogate"))).to_series()
+        columns: list[pl.Series] = []
+        vault_parts: list[tuple[Column, pl.Series, pl.Series]] = []
+        tokens: dict[str, pl.Series] = {}
+        if sources:
+            source_frame = pl.DataFrame([series.alias(name) for name, series in sources.items()])
+            made = source_frame.select([self.key.hmac_expression(name).alias(name) for name in sources])
+            tokens = {name: made[name] for name in sources}
+        for column in contract.columns:
+            if column.landed_name is None:
+                continue
+            if column.token:
+                columns.append(tokens[column.name].alias(column.token))
+                is_person = contract.identity is not None and contract.identity.column == column.name
+                kind = basis if is_person and basis is not None else pl.repeat("id_number", frame.height, eager=True)
+                vault_parts.append((column, sources[column.name], kind))
+            else:
+                columns.append(typed[column.name].alias(column.landed_name))
+        if basis is not None:
+            columns.append(basis.alias("token_basis"))
+        landing = pl.DataFrame(columns)
+        hashed = landing.select(
+            pl.concat_str(
+                [pl.lit(contract.feed), *(pl.col(c.landed_name or "").cast(pl.String) for c in contract.key)],
+                separator=_UNIT,
+            ).alias("record_key"),
+            pl.concat_str(
+                [pl.col(name).cast(pl.String).fill_null("\\N") for name in landing.columns], separator=_UNIT
+            ).alias("record_hash"),
+        ).select(hash_expression("record_key"), hash_expression("record_hash"))
+        scope = (
+            pl.concat_str([pl.col(name).cast(pl.String) for name in contract.scope], separator="|")
+            if contract.scope
+            else pl.lit("*")
+        )
+        rows = landing.with_columns(
+            hashed["record_key"],
+            scope.alias("scope_key"),
+            hashed["record_hash"],
+            frame[LINE].alias("source_line"),
+        )
+        return rows, vault_parts
+
+    def _repeated_keys(self, rows: pl.DataFrame, bad: pl.Series) -> pl.Series:
+        """Good rows whose key a good row before them has."""
+        keys = pl.select(pl.when(~bad).then(rows["record_key"])).to_series()
+        repeated = ~keys.is_first_distinct() & keys.is_not_null()
+        if self._seen_keys:
+            repeated = repeated | keys.is_in(pl.concat(self._seen_keys).implode()).fill_null(False)
+        self._seen_keys.append(keys.drop_nulls())
+        return repeated.fill_null(False)
+
+    def _vault(
+        self,
+        parts: list[tuple[Column, pl.Series, pl.Series]],
+        typed: dict[str, pl.Series],
+        rows: pl.DataFrame,
+        good: pl.Series,
+    ) -> pl.DataFrame:
+        """Identities of good rows, each tied to its record, so that only those of what lands are written."""
+        frames = []
+        for column, identifier, basis in parts:
+            name = typed[column.name_column] if column.name_column else pl.Series([None] * rows.height, dtype=pl.String)
+            part = pl.DataFrame(
+                [
+                    rows[column.token or ""].alias("person_token"),
+                    basis.alias("token_basis"),
+                    identifier.alias("identifier"),
+                    name.alias("person_name"),
+                    rows["record_key"],
+                ]
+            ).filter(good & rows[column.token or ""].is_not_null())
+            kind = (
+                pl.when(pl.col("token_basis") == "surrogate")
+                .then(pl.lit("surrogate"))
+                .otherwise(pl.lit(column.identifier_kind or column.name))
+            )
+            frames.append(part.with_columns(kind.alias("identifier_kind")).select(list(VAULT_SCHEMA)))
+        return pl.concat(frames) if frames else pl.DataFrame(schema=VAULT_SCHEMA)
+
+    def _quarantine(
+        self, problems: list[_Problem], frame: pl.DataFrame, joined: pl.Series, width_rows: list[WidthProblem]
+    ) -> pl.DataFrame:
+        records: list[tuple[object, ...]] = []
+        headers = self.table.header.headers
+        for problem in problems:
+            column = self.contract.by_name.get(problem.column)
+            lines = frame[LINE].filter(problem.mask).to_list()
+            rows = joined.filter(problem.mask).to_list()
+            if problem.column in frame.columns:
+                values = frame[problem.column].filter(problem.mask).to_list()
+            else:
+                values = [None] * len(lines)
+            header = headers.get(problem.column, column.header if column else "")
+            detail = headers.get(problem.detail, problem.detail)
+            for line, row, value in zip(lines, rows, values, strict=True):
+                shown = masked(value, column)
+                english, chinese = row_messages(problem.rule, problem.column, header, shown, detail)
+                records.append(
+                    (line, problem.column, header, problem.rule, shown, english, chinese, self.key.token(row))
+                )
+            self.counts.by_rule[problem.rule] += len(lines)
+        for item in width_rows:
+            english, chinese = (
+                row_messages("row.width", _ROW, "", "", f"{item.fields} fields, the header has {item.expected}")[0],
+                row_messages("row.width", _ROW, "", "", f"{item.fields}列，表头为{item.expected}列")[1],
+            )
+            records.append((item.line, _ROW, "", "row.width", "", english, chinese, self.key.token(item.text)))
+        self.counts.by_rule["row.width"] += len(width_rows)
+        return pl.DataFrame(records, schema=QUARANTINE_SCHEMA, orient="row")
