@@ -1,0 +1,109 @@
+"""Annual evaluation: build the candidate of a year, let the candidate gate judge it, freeze and publish."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import Asset, Param, dag, get_current_context, task
+
+DOC = """
+### 年度评估 — annual evaluation
+Builds the marts of one evaluation year (with all earlier plan years) in a candidate schema, lets the
+**candidate gate** judge exactly that content, then freezes it and moves the pointer of the published release.
+
+* The same content again makes no new release.
+* A block publishes nothing; the page names what, where, who and what to do.
+* `dry_run` stops before anything is frozen. A restatement needs a reason; it is printed in the release notes.
+"""
+
+KIND = "annual_evaluation"
+release = Asset(name="warehouse_release", uri="edupa://warehouse/release")
+
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2020, 11, 1, tz="Asia/Shanghai"),
+    catchup=False,
+    max_active_runs=1,
+    tags=["edupa", "evaluation", "release"],
+    doc_md=DOC,
+    default_args={
+        "owner": "evaluation-office",
+        "retries": 1,
+        "retry_delay": timedelta(seconds=10),
+    },
+    params={
+        "evaluation_year": Param(
+            2020,
+            type="integer",
+            minimum=2015,
+            maximum=2035,
+            title="评估年度 evaluation year",
+            description="Year that the release evaluates.",
+        ),
+        "kind": Param("annual", type="string", enum=["annual", "restatement"], title="类型 kind"),
+        "reason": Param(
+            "annual evaluation",
+            type="string",
+            minLength=5,
+            title="发布原因 reason",
+            description="Why this release is made; printed in its notes.",
+        ),
+        "dry_run": Param(False, type="boolean", title="试运行 dry run", description="Judge, but publish nothing."),
+    },
+)
+def annual_evaluation() -> None:
+    """Wire the tasks."""
+
+    @task
+    def build_candidate() -> dict[str, object]:
+        """Build the marts in a schema of their own."""
+        from edupa import pipeline
+        from edupa.settings import load_settings
+
+        context = get_current_context()
+        settings = load_settings()
+        pipeline.begin_run(settings, context["run_id"], KIND, dict(context["params"]))
+        with pipeline.noting_failure(settings, context["run_id"], KIND):
+            return pipeline.build_candidate(settings, context["run_id"], int(context["params"]["evaluation_year"]))
+
+    # a gate's verdict does not change by asking again
+    @task(retries=0)
+    def candidate_gate() -> dict[str, object]:
+        """Judge the deliveries of the year, then the candidate."""
+        from edupa import pipeline
+        from edupa.settings import load_settings
+
+        context = get_current_context()
+        settings = load_settings()
+        year = int(context["params"]["evaluation_year"])
+        with pipeline.noting_failure(settings, context["run_id"], KIND):
+            pipeline.arrival_gate(settings, context["run_id"], year)
+            return pipeline.candidate_gate(settings, context["run_id"], year)
+
+    @task(outlets=[release])
+    def publish() -> dict[str, object]:
+        """Freeze the candidate and move the pointer."""
+        from edupa import pipeline
+        from edupa.settings import load_settings
+
+        context = get_current_context()
+        settings = load_settings()
+        params = context["params"]
+        with pipeline.noting_failure(settings, context["run_id"], KIND):
+            done = pipeline.publish(
+                settings,
+                context["run_id"],
+                int(params["evaluation_year"]),
+                kind=params["kind"],
+                reason=params["reason"],
+                dry_run=bool(params["dry_run"]),
+            )
+        pipeline.end_run(settings, context["run_id"], KIND, "succeeded")
+        return done
+
+    build_candidate() >> candidate_gate() >> publish()
+
+
+annual_evaluation()

@@ -1,0 +1,5 @@
+"""``python -m edupa``."""
+
+from edupa.cli import main
+
+main()

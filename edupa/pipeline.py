@@ -1,0 +1,273 @@
+"""The tasks of both DAGs as plain functions: each is idempotent for its period and says what it did.
+
+Nothing here knows Airflow; the DAG files call these functions, and so does ``edupa run --plain``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from edupa.progress import say
+from edupa.settings import Settings
+from warehouse.config import PROJECT_ROOT
+from warehouse.connection import connect
+from warehouse.failpoint import hit
+from warehouse.locks import writer_lock
+
+
+class GateBlocked(RuntimeError):
+    """A gate refuses; the message names its page."""
+
+
+def run_folder(settings: Settings, run_id: str) -> Path:
+    """Folder for the pages of a run; Airflow's run ids hold characters that are no good in a path."""
+    return settings.runs / re.sub(r"[^A-Za-z0-9_.-]+", "-", run_id)
+
+
+def candidate_schema(evaluation_year: int) -> str:
+    """Schema in which the candidate of a year's evaluation is built."""
+    return f"candidate_annual_{evaluation_year}"
+
+
+def _record_run(settings: Settings, run_id: str, kind: str, parameters: dict[str, Any], status: str) -> None:
+    from psycopg.types.json import Jsonb
+
+    with connect("ingest", settings.warehouse) as conn:
+        conn.execute(
+            "insert into ledger.run (run_id, kind, parameters, status) values (%s, %s, %s, %s)"
+            " on conflict (run_id) do update set status = excluded.status,"
+            " finished_at = case when excluded.status = 'running' then null else clock_timestamp() end",
+            (run_id, kind, Jsonb(parameters), status),
+        )
+
+
+def begin_run(settings: Settings, run_id: str, kind: str, parameters: dict[str, Any]) -> None:
+    """Write down that a run has begun."""
+    _record_run(settings, run_id, kind, parameters, "running")
+
+
+def end_run(settings: Settings, run_id: str, kind: str, status: Literal["succeeded", "blocked", "failed"]) -> None:
+    """Write down how a run ended."""
+    _record_run(settings, run_id, kind, {}, status)
+
+
+@contextmanager
+def noting_failure(settings: Settings, run_id: str, kind: str) -> Iterator[None]:
+    """Write down how the run ended if the block does not finish; a retry that succeeds overwrites it."""
+    try:
+        yield
+    except GateBlocked:
+        end_run(settings, run_id, kind, "blocked")
+        raise
+    except Exception:
+        end_run(settings, run_id, kind, "failed")
+        raise
+
+
+def list_feeds(settings: Settings) -> list[str]:
+    """Feeds that have a contract, in the order in which they are loaded; prepares their landing tables."""
+    import ingest
+
+    contracts = ingest.load_contracts()
+    with connect("ingest", settings.warehouse) as conn:
+        ingest.ensure_landing(conn, contracts)
+    found = ingest.discover(settings.extracts, contracts)
+    ingest.record_unrecognized(settings.extracts, found, settings.warehouse)
+    files = sum(len(offered) for offered in found.offered.values())
+    say(f"extracts: {files} files for {len(contracts)} feeds in {settings.extracts}")
+    for name in found.unrecognized:
+        say(f"  ! {name}: no contract recognizes this file name")
+    for refused in found.refused:
+        say(f"  ! {refused.file}: {refused.message_en}")
+    return list(contracts)
+
+
+def load_feed(settings: Settings, feed: str) -> dict[str, Any]:
+    """Load every offered file of one feed; a rejected file does not stop the others.
+
+    Returns:
+        Counts only, fit for XCom.
+    """
+    import ingest
+
+    report = ingest.load_feed(feed, settings.extracts, ingest.load_contracts(), settings.warehouse)
+    landed = f"{report.total('rows_landed'):,} rows landed"
+    known = report.count("same_content")
+    quarantined, ended = report.total("rows_quarantined"), report.total("rows_ended")
+    say(
+        f"load {feed}: {len(report.files)} files ({known} known already), {landed}, {quarantined:,} quarantined,"
+        f" {ended:,} ended ({report.seconds:.1f} s)"
+    )
+    for rejection in report.rejections:
+        say(f"  ! rejected {rejection.file}: {rejection.rule}: {rejection.message_en}")
+    return report.to_json()
+
+
+def _gate(
+    settings: Settings,
+    boundary: Literal["arrival", "candidate"],
+    run_id: str,
+    evaluation_year: int,
+    schema: str | None,
+    subject_sha256: str | None,
+) -> dict[str, Any]:
+    from expectations.gate import run_gate
+
+    # it tells of each temporary folder it makes
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    report = run_gate(
+        boundary,
+        config=settings.warehouse,
+        run_id=run_id,
+        evaluation_year=evaluation_year,
+        candidate_schema=schema,
+        subject_hash=subject_sha256,
+        out_dir=run_folder(settings, run_id),
+    )
+    say(f"gate {boundary} {evaluation_year}: {report.decision} ({report.summary()}), page {report.page}")
+    for line in report.reasons():
+        say(f"  ! {line}")
+    if report.decision == "block":
+        raise GateBlocked(f"the {boundary} gate blocks evaluation year {evaluation_year}: see {report.page}")
+    return {"decision": report.decision, "page": str(report.page)}
+
+
+def arrival_gate(settings: Settings, run_id: str, evaluation_year: int) -> dict[str, Any]:
+    """Is what arrived complete and plausible?
+
+    Raises:
+        GateBlocked: no.
+    """
+    return _gate(settings, "arrival", run_id, evaluation_year, None, None)
+
+
+def build_core(settings: Settings, run_id: str) -> dict[str, Any]:
+    """Seeds, staging, core and indicators, with their tests.
+
+    Raises:
+        TransformError: a model or a test failed.
+    """
+    from warehouse.transform import run_dbt
+
+    with writer_lock(settings.warehouse, "transform", "build", run_id):
+        hit("dbt.core")
+        done = run_dbt(
+            ["build", "--exclude", "path:models/marts", "--exclude-resource-type", "unit_test"], settings.warehouse
+        )
+    say(f"dbt core and indicators: {done.succeeded} nodes in {done.seconds:.0f} s, {done.warned} warnings")
+    return asdict(done)
+
+
+def build_candidate(settings: Settings, run_id: str, evaluation_year: int) -> dict[str, Any]:
+    """Build the marts of one evaluation year in a schema of their own.
+
+    Raises:
+        TransformError: a model or a test failed.
+    """
+    from psycopg import sql
+
+    from warehouse.transform import run_dbt
+
+    schema = candidate_schema(evaluation_year)
+    with writer_lock(settings.warehouse, "transform", "build", run_id):
+        with connect("transform", settings.warehouse) as conn:
+            # whatever an interrupted run left there is not this candidate
+            conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+            conn.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+        hit("dbt.marts")
+        done = run_dbt(
+            ["build", "--select", "path:models/marts", "--exclude-resource-type", "unit_test"],
+            settings.warehouse,
+            variables={"evaluation_year": evaluation_year, "candidate_schema": schema},
+        )
+    say(f"dbt candidate {evaluation_year}: {done.succeeded} nodes in {done.seconds:.0f} s")
+    return asdict(done)
+
+
+def candidate_gate(settings: Settings, run_id: str, evaluation_year: int) -> dict[str, Any]:
+    """Is the candidate fit to be published?
+
+    The arrival gate is asked again for the year: what is missing when a release is made counts, not what was missing
+    the night before.
+
+    Raises:
+        GateBlocked: no.
+    """
+    from warehouse.release import candidate_sha256
+
+    schema = candidate_schema(evaluation_year)
+    content = candidate_sha256(settings.warehouse, schema)
+    return _gate(settings, "candidate", run_id, evaluation_year, schema, content)
+
+
+def _folder_sha256(folder: Path, pattern: str) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob(pattern)):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _git_commit() -> str | None:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def _input_sha256(settings: Settings) -> dict[str, str]:
+    """Feed -> hash over the hashes of every file that was taken in, whatever the order."""
+    with connect("auditor", settings.warehouse) as conn:
+        rows = conn.execute(
+            "select l.feed, encode(sha256(string_agg(f.file_sha256, '' order by f.file_sha256)::bytea), 'hex')"
+            " from ledger.load l join ledger.file f using (file_id)"
+            " where l.status in ('landed', 'unchanged') group by l.feed order by l.feed"
+        ).fetchall()
+    return {str(feed): str(digest) for feed, digest in rows}
+
+
+def publish(
+    settings: Settings,
+    run_id: str,
+    evaluation_year: int,
+    *,
+    kind: Literal["annual", "restatement"] = "annual",
+    reason: str = "annual evaluation",
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Freeze and publish the candidate of a year; the same content again makes no release.
+
+    Raises:
+        warehouse.release.ReleaseError: the gate has not passed exactly this content.
+    """
+    from warehouse.release import Provenance, publish_candidate
+
+    done = publish_candidate(
+        settings.warehouse,
+        candidate_schema(evaluation_year),
+        evaluation_year=evaluation_year,
+        kind=kind,
+        reason=reason,
+        provenance=Provenance(
+            git_commit=_git_commit(),
+            contracts_sha256=_folder_sha256(PROJECT_ROOT / "ingest" / "contracts", "*.yaml"),
+            seeds_sha256=_folder_sha256(PROJECT_ROOT / "dbt_project" / "seeds", "*.csv"),
+            input_sha256=_input_sha256(settings),
+        ),
+        run_id=run_id,
+        dry_run=dry_run,
+    )
+    said = {
+        "published": "published",
+        "resumed": "published (an interrupted run had frozen it)",
+        "unchanged": "unchanged: the content is that of the published release, no new one",
+        "dry_run": "would be published (dry run)",
+    }
+    say(f"release {done.release_id}: {said[done.outcome]}, sha256 {done.content_sha256[:16]}")
+    return asdict(done)

@@ -1,0 +1,76 @@
+"""``edupa status``: what is loaded, what was rejected, what is missing, and what is published."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from edupa.pipeline import run_folder
+from edupa.settings import Settings
+from warehouse.connection import connect
+
+
+def print_status(settings: Settings, console: Console) -> None:
+    """Print the state of the warehouse from the ledger.
+
+    Raises:
+        ConfigError: there is no warehouse yet.
+    """
+    with connect("auditor", settings.warehouse) as conn:
+        feeds = conn.execute(
+            "select feed, count(*) filter (where status in ('landed', 'unchanged')),"
+            " count(*) filter (where status = 'rejected'), sum(rows_in), sum(rows_landed), sum(rows_unchanged),"
+            " sum(rows_quarantined), sum(rows_exact_duplicate),"
+            " to_char(max(finished_at), 'YYYY-MM-DD HH24:MI:SS')"
+            " from ledger.load where feed is not null group by feed order by feed"
+        ).fetchall()
+        rejected = conn.execute(
+            "select l.file_name, coalesce(l.rejection ->> 'rule', 'file.name'), coalesce(l.rejection ->> 'message_en',"
+            " 'no contract recognizes this name'), coalesce(l.rejection ->> 'what_to_do', 'see docs/feeds')"
+            " from ledger.load l where l.status in ('rejected', 'unrecognized') order by l.load_id desc limit 10"
+        ).fetchall()
+        gates = conn.execute(
+            "select distinct on (boundary, evaluation_year) gate_run_id, boundary, evaluation_year, decision, page,"
+            " to_char(finished_at, 'YYYY-MM-DD HH24:MI'), run_id from ledger.gate_run"
+            " order by boundary, evaluation_year, gate_run_id desc"
+        ).fetchall()
+        failed = conn.execute(
+            "select r.severity, r.expectation_id, r.county_code, r.period, r.observed from ledger.gate_result r"
+            " where not r.success and r.gate_run_id = (select max(gate_run_id) from ledger.gate_run"
+            " where boundary = 'arrival') order by r.severity, r.expectation_id, r.county_code, r.period limit 30"
+        ).fetchall()
+        runs = conn.execute(
+            "select kind, status, to_char(started_at, 'YYYY-MM-DD HH24:MI:SS') from ledger.run"
+            " order by started_at desc limit 5"
+        ).fetchall()
+        shown = conn.execute("select release_id from releases.pointer").fetchone()
+    table = Table(title="feeds", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("feed", no_wrap=True)
+    headings = ("files", "rejected", "rows in", "landed", "unchanged", "quarantined", "duplicates", "last load at")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in feeds:
+        table.add_row(str(row[0]), *(str(cell) for cell in row[1:]))
+    console.print(table)
+    if rejected:
+        console.print("\n[bold]rejected files[/] (newest first)")
+        for name, rule, message, advice in rejected:
+            console.print(f"  {name}: {rule}: {message} → {advice}", highlight=False, soft_wrap=True)
+    console.print("\n[bold]gates[/] (last word per boundary and year)")
+    for _, boundary, year, decision, page, moment, run_id in gates:
+        place = run_folder(settings, str(run_id)) / str(page)
+        console.print(f"  {boundary} {year}: {decision} at {moment}, page {place}", highlight=False, soft_wrap=True)
+    if not gates:
+        console.print("  none asked yet")
+    if failed:
+        console.print("\n[bold]what the arrival gate found[/]")
+        for severity, expectation, county, period, observed in failed:
+            console.print(
+                f"  {severity}: {expectation} county {county} period {period}: {observed}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    console.print("\n[bold]last runs[/]")
+    for kind, state, moment in runs:
+        console.print(f"  {moment} {kind}: {state}", highlight=False)
+    console.print(f"\n[bold]published[/] {shown[0] if shown else 'nothing yet'}", highlight=False)

@@ -1,0 +1,202 @@
+"""The main job on a messy sample: every figure equals the truth, and a second run changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Installation, public_folder
+
+KEY = ("indicator_code", "variant", "area_code", "evaluation_year", "subgroup", "basis")
+
+
+def truth_of(extracts: Path) -> dict[tuple[str, ...], tuple[str, str]]:
+    with (extracts / ".truth" / "indicator_values.csv").open(encoding="utf-8") as handle:
+        return {
+            tuple(row[name] for name in KEY): (row["numerator"], row["denominator"]) for row in csv.DictReader(handle)
+        }
+
+
+def test_every_indicator_value_equals_the_truth(evaluated: Installation) -> None:
+    rows = evaluated.query(
+        "select indicator_code, variant, area_code, evaluation_year, subgroup, basis, numerator, denominator, value"
+        " from indicators.fct_indicator_value",
+        role="transform",
+    )
+    ours = {tuple(row[name] for name in KEY): (row["numerator"], row["denominator"]) for row in rows}
+    truth = truth_of(evaluated.extracts)
+    assert set(ours) == set(truth)
+    wrong = {key: (ours[key], expected) for key, expected in truth.items() if ours[key] != expected}
+    print(f"compared {len(truth)} indicator values with the truth")
+    assert wrong == {}
+    assert len(truth) > 1000
+
+
+def test_published_values_are_those_figures_or_withheld(evaluated: Installation) -> None:
+    truth = truth_of(evaluated.extracts)
+    rows = evaluated.query(
+        "select indicator_code, variant, area_code, evaluation_year, subgroup, basis, unit, numerator, denominator,"
+        " value, conf_status, verdict from marts.county_evaluation"
+    )
+    free = 0
+    for row in rows:
+        numerator, denominator = truth[tuple(row[name] for name in KEY)]
+        if row["conf_status"] != "F":
+            assert (row["numerator"], row["value"], row["verdict"]) == ("", "", "suppressed")
+            continue
+        free += 1
+        assert row["numerator"] == numerator
+        if denominator and int(denominator):
+            factor = 100 if row["unit"] in ("percent", "percentage_points") else 1
+            expected = factor * Decimal(numerator) / Decimal(denominator)
+            assert abs(Decimal(row["value"]) - expected) <= Decimal("0.00005")
+    print(f"compared {free} published values")
+    assert free > 1000
+
+
+def test_the_pointer_shows_2020_and_2019_stays_pinned(evaluated: Installation) -> None:
+    assert set(evaluated.hashes()) == {"2019.1.0", "2020.1.0"}
+    years = evaluated.query("select max(evaluation_year) as latest from marts.county_evaluation")
+    assert years == [{"latest": "2020"}]
+    pinned = evaluated.query("select max(evaluation_year) as latest from release_2019_1_0.county_evaluation")
+    assert pinned == [{"latest": "2019"}]
+
+
+def test_no_row_is_lost_or_doubled(evaluated: Installation) -> None:
+    (sums,) = evaluated.query(
+        "select sum(rows_in) as rows_in, sum(rows_landed + rows_unchanged + rows_quarantined + rows_exact_duplicate)"
+        " as accounted, sum(rows_quarantined) as quarantined from ledger.load",
+        role="auditor",
+    )
+    assert sums["rows_in"] == sums["accounted"]
+    assert int(sums["quarantined"]) > 0
+
+
+def test_every_planted_defect_is_caught_by_its_rule_and_no_clean_row_is(evaluated: Installation) -> None:
+    with (evaluated.extracts / ".truth" / "defects.csv").open(encoding="utf-8") as handle:
+        planted = list(csv.DictReader(handle))
+    expected = {(row["file"], row["line"], row["rule"]) for row in planted if row["outcome"] == "quarantined"}
+    found = {
+        (row["file_name"], row["line_number"], row["rule"])
+        for row in evaluated.query("select file_name, line_number, rule from quarantine.rejected_row", role="auditor")
+    }
+    assert {key[:2] for key in found} == {key[:2] for key in expected}
+    assert expected <= found
+    kinds = Counter(row["defect_id"] for row in planted)
+    print(
+        f"{len(planted)} planted defects of {len(kinds)} kinds, {len(expected)} quarantined, recall and precision 1.0"
+    )
+    assert len(kinds) >= 20
+
+
+def test_a_second_run_lands_no_row_and_makes_no_release(evaluated: Installation) -> None:
+    state = (
+        "select (select count(*) from ledger.load) as loads, (select coalesce(sum(rows_landed), 0) from ledger.load)"
+        " as landed, (select count(*) from ledger.release) as releases,"
+        " (select count(*) from ledger.pointer_move) as moves"
+    )
+    before, hashes = evaluated.query(state, role="auditor"), evaluated.hashes()
+    done = evaluated.edupa("run", "--plain")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert evaluated.query(state, role="auditor") == before
+    assert evaluated.hashes() == hashes
+    assert done.stderr.count("unchanged: the content is that of the published release") == 2
+
+
+def test_published_hashes_verify(evaluated: Installation) -> None:
+    done = evaluated.edupa("release", "verify")
+    assert done.returncode == 0
+    assert "every hash is the one recorded" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from vault.person_identity",
+        "select * from landing.pupil",
+        "select * from quarantine.rejected_row",
+        "select * from ledger.load",
+        "select * from core.dim_person",
+        "select * from indicators.fct_indicator_value",
+        "select * from releases.county_evaluation",
+        "insert into marts.county_evaluation (release_id) values ('x')",
+        "update marts.county_evaluation set value = 1",
+        "delete from marts.county_evaluation",
+        "truncate releases.county_evaluation",
+        "update releases.pointer set release_id = '2019.1.0'",
+        "create table marts.mine (a int)",
+        "create table public.mine (a int)",
+    ],
+)
+def test_the_evaluator_reads_published_figures_and_nothing_else(evaluated: Installation, query: str) -> None:
+    (count,) = evaluated.query("select count(*) from marts.county_evaluation")
+    assert int(count["count"]) > 1000
+    refused = evaluated.edupa("sql", "--role", "evaluator", query)
+    assert refused.returncode != 0
+    assert "permission denied" in refused.stderr
+
+
+def test_killed_at_five_points_and_resumed_gives_the_same_hashes(
+    evaluated: Installation, new_installation: Callable[[Path | None], Installation]
+) -> None:
+    disturbed = new_installation(None)
+    points = (
+        "load.before_commit",
+        "load.after_commit",
+        "gate.arrival",
+        "dbt.core",
+        "dbt.marts",
+        "gate.candidate",
+        "release.freeze",
+        "release.before_attach",
+        "release.before_pointer",
+        "release.after_pointer",
+    )
+    for point in points:
+        killed = disturbed.edupa("run", "--plain", failpoint=point)
+        assert killed.returncode == -9, (point, killed.returncode, killed.stderr[-2000:])
+    done = disturbed.edupa("run", "--plain")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert disturbed.hashes() == evaluated.hashes()
+    (sums,) = disturbed.query("select sum(rows_landed) as landed from ledger.load", role="auditor")
+    (undisturbed,) = evaluated.query("select sum(rows_landed) as landed from ledger.load", role="auditor")
+    assert sums == undisturbed
+    assert disturbed.edupa("release", "verify").returncode == 0
+    print(f"killed at {len(points)} points, hashes equal")
+
+
+def test_a_missing_county_blocks_and_its_file_unblocks(
+    evaluated: Installation, new_installation: Callable[[Path | None], Installation], sample: Path
+) -> None:
+    extracts = public_folder() / "extracts"
+    shutil.copytree(sample, extracts)
+    (missing,) = [path for path in extracts.rglob("学籍_640424_*_2020_*") if "异动" not in path.name]
+    kept = missing.rename(extracts.parent / missing.name)
+    installation = new_installation(extracts)
+    blocked = installation.edupa("run", "--plain")
+    assert blocked.returncode == 1
+    assert "arrival gate blocks evaluation year 2020" in blocked.stderr
+    assert "泾源县" in blocked.stderr
+    (page,) = installation.home.glob("runs/nightly-*/gate_arrival.html")
+    text = page.read_text(encoding="utf-8")
+    assert "泾源县" in text
+    assert "640424" in text
+    told = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert "640424" in json.dumps(told, ensure_ascii=False)
+    assert installation.hashes() == {}
+    said = installation.edupa("status").stdout
+    assert "640424" in said
+    assert "nothing yet" in said
+
+    kept.rename(missing)
+    done = installation.edupa("run", "--plain")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert installation.hashes() == evaluated.hashes()
+    shutil.rmtree(extracts.parent)
