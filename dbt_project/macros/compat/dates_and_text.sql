@@ -1,0 +1,34 @@
+{# Completed years of age on a day. Year, month and day are compared as numbers: subtracting dates means
+   something else on every engine. Born on 1 September 2014 is 6 on 1 September 2020, on 2 September 5. #}
+{% macro age_on(birth_date, on_date) -%}
+    {{ return(adapter.dispatch('age_on', 'edupa')(birth_date, on_date)) }}
+{%- endmacro %}
+
+{% macro default__age_on(birth_date, on_date) -%}
+cast(
+    extract(year from {{ on_date }}) - extract(year from {{ birth_date }})
+    - case
+        when extract(month from {{ birth_date }}) * 100 + extract(day from {{ birth_date }})
+            > extract(month from {{ on_date }}) * 100 + extract(day from {{ on_date }}) then 1
+        else 0
+    end as integer
+)
+{%- endmacro %}
+
+{# The n-th part (from 1) of a text list; empty lists and missing parts give null. #}
+{% macro list_part(text_list, position) -%}
+    {{ return(adapter.dispatch('list_part', 'edupa')(text_list, position)) }}
+{%- endmacro %}
+
+{% macro default__list_part(text_list, position) -%}
+nullif(trim(split_part({{ text_list }}, '、', {{ position }})), '')
+{%- endmacro %}
+
+{# Two values differ, where null equals null. #}
+{% macro is_changed(left_value, right_value) -%}
+    {{ return(adapter.dispatch('is_changed', 'edupa')(left_value, right_value)) }}
+{%- endmacro %}
+
+{% macro default__is_changed(left_value, right_value) -%}
+{{ left_value }} is distinct from {{ right_value }}
+{%- endmacro %}

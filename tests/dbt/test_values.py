@@ -1,0 +1,283 @@
+"""Every value against the simulator's truth, verdicts and disclosure against a calculation of their own.
+
+The sample province goes the real way: files, ingest, dbt. The truth comes from the simulator's tables, never from SQL.
+"""
+
+from __future__ import annotations
+
+import csv
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ingest import load_contracts, load_feed
+from simulator.run import simulate
+from tests.dbt.conftest import PROJECT, Dbt, environment_of
+from warehouse.config import WarehouseConfig
+from warehouse.connection import connect
+
+Key = tuple[str, str, str, int, str, str]
+SCALE = 0.005
+KEY = "indicator_code, variant, area_code, evaluation_year, subgroup, basis"
+MARTS = ("county_evaluation", "county_evaluation_wide", "indicator_dictionary", "evaluation_source")
+NIGHTLY = ("build", "--select", "staging", "core", "indicators", "--exclude-resource-type", "unit_test")
+
+
+def build_marts(dbt: Dbt, year: int, schema: str) -> None:
+    """The marts of one evaluation, in a candidate schema of their own."""
+    dbt.run("build", "--select", "marts", "--exclude-resource-type", "unit_test",
+            "--vars", f"{{evaluation_year: {year}, candidate_schema: {schema}}}")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def province(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Feeds and truth of a small sample province."""
+    root = tmp_path_factory.mktemp("province")
+    simulate(root, scale=SCALE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def dbt(loaded_warehouse: WarehouseConfig, province: Path, tmp_path_factory: pytest.TempPathFactory) -> Dbt:
+    """Run dbt for a night and the evaluation of 2020."""
+    contracts = load_contracts()
+    for feed in contracts:
+        report = load_feed(feed, province, contracts, loaded_warehouse)
+        assert report.files
+    made = Dbt(tmp_path_factory.mktemp("dbt_values"), environment_of(loaded_warehouse))
+    made.run("seed")
+    made.run(*NIGHTLY)
+    build_marts(made, 2020, "candidate_all")
+    return made
+
+
+@pytest.fixture(scope="module")
+def truth(province: Path) -> dict[Key, tuple[int | None, int | None]]:
+    """Numerator and denominator of every cell as the simulator knows them."""
+    with (province / ".truth" / "indicator_values.csv").open(encoding="utf-8", newline="") as handle:
+        return {
+            (r["indicator_code"], r["variant"], r["area_code"], int(r["evaluation_year"]), r["subgroup"], r["basis"]): (
+                int(r["numerator"]) if r["numerator"] else None,
+                int(r["denominator"]) if r["denominator"] else None,
+            )
+            for r in csv.DictReader(handle)
+        }
+
+
+def fetch(config: WarehouseConfig, statement: str) -> list[tuple[object, ...]]:
+    """Rows of a query as edupa_transform."""
+    with connect("transform", config) as connection:
+        return list(connection.execute(statement).fetchall())
+
+
+def seed(name: str) -> list[dict[str, str]]:
+    """Rows of a seed."""
+    with (PROJECT / "seeds" / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def exact(cell: tuple[int | None, int | None]) -> Fraction | None:
+    """Value of a cell as an exact fraction; None on an empty denominator."""
+    numerator, denominator = cell
+    if numerator is None or denominator == 0:
+        return None
+    return Fraction(numerator, 1 if denominator is None else denominator)
+
+
+def rounded(value: Fraction, places: int) -> Decimal:
+    """Half away from zero, as PostgreSQL rounds numeric."""
+    quotient = Decimal(value.numerator) / Decimal(value.denominator)
+    return quotient.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+
+
+def test_every_value_equals_the_truth(
+    dbt: Dbt,
+    loaded_warehouse: WarehouseConfig,
+    truth: dict[Key, tuple[int | None, int | None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = fetch(
+        loaded_warehouse,
+        f"select {KEY}, numerator, denominator, value, value_reason from indicators.fct_indicator_value",
+    )
+    found = {tuple(r[:6]): (r[6], r[7]) for r in rows}
+    assert found == truth
+    for row in rows:
+        wanted = exact(truth[tuple(row[:6])])  # type: ignore[index]
+        assert row[8] == (None if wanted is None else rounded(wanted, 10)), row[:6]
+        assert (row[9] is None) == (wanted is not None), row[:6]
+    with capsys.disabled():
+        print(f"\n{len(rows)} indicator values compared with the truth at scale {SCALE}: all equal")
+    assert len(rows) > 3000
+
+
+def scopes(target: dict[str, str], areas: dict[str, tuple[str, bool]]) -> list[str]:
+    """Areas that a target of the seed is set for."""
+    if target["scope"] == "group":
+        return [target["scope_group_code"]]
+    if target["scope"] == "region":
+        return [code for code, (level, _) in areas.items() if level == "region"]
+    return [code for code, (_, is_plan) in areas.items() if is_plan]
+
+
+def verdict(
+    cells: dict[Key, tuple[int | None, int | None]], key: Key, target: dict[str, str], scale: int, direction: str
+) -> str:
+    """The verdict from exact fractions, by the words of the plan's rule."""
+    value, base = exact(cells[key]), exact(cells[(*key[:3], 2015, *key[4:])])
+    if value is None:
+        return "not_measurable"
+    wanted, year = Fraction(target["target_value"]), int(target["target_year"])
+    reached = scale * value >= wanted if target["operator"] == ">=" else scale * value == wanted
+    if reached:
+        return "met"
+    if key[3] >= year:
+        return "off_track"
+    if base is None:
+        return "not_measurable"
+    line = scale * base + (wanted - scale * base) * Fraction(key[3] - 2015, year - 2015)
+    ahead = scale * value >= line if direction == "higher" else scale * value <= line
+    return "on_track" if ahead else "off_track"
+
+
+def test_every_verdict_and_hidden_cell_follows_its_rule(
+    dbt: Dbt, loaded_warehouse: WarehouseConfig, truth: dict[Key, tuple[int | None, int | None]]
+) -> None:
+    registry = {(r["indicator_code"], r["variant"], r["basis"]): r for r in seed("indicators")}
+    areas = {
+        str(r[0]): (str(r[1]), bool(r[2]))
+        for r in fetch(loaded_warehouse, "select area_code, area_level, is_plan_county from core.dim_reporting_area")
+    }
+    targets = {(t["indicator_code"], area): t for t in seed("targets") for area in scopes(t, areas)}
+
+    def is_small(key: Key) -> bool:
+        entry = registry[key[0], key[1], key[5]]
+        return entry["disclosure_class"] == "sensitive" and any(0 < (n or 0) < 10 for n in truth[key])
+
+    def is_hidden(key: Key) -> bool:
+        entry = registry[key[0], key[1], key[5]]
+        if not entry["minuend_indicator_code"]:
+            return is_small(key)
+        source = (entry["minuend_indicator_code"], entry["minuend_variant"])
+        scope = entry["subtrahend_scope"]
+        other = next((c for c, (level, _) in areas.items() if scope in (c, level)), scope)
+        minus = (entry["subtrahend_indicator_code"], entry["subtrahend_variant"])
+        return is_small((*source, *key[2:])) or is_small((*minus, other, *key[3:]))
+
+    rows = fetch(
+        loaded_warehouse,
+        f"select {KEY}, value, numerator, denominator, verdict, conf_status from candidate_all.county_evaluation",
+    )
+    assert {tuple(r[:6]) for r in rows} == set(truth)
+    seen: dict[str, int] = {}
+    for row in rows:
+        key: Key = tuple(row[:6])  # type: ignore[assignment]
+        entry = registry[key[0], key[1], key[5]]
+        scale = 1 if entry["unit"] == "persons" else 100
+        if is_hidden(key):
+            assert row[6:] == (None, None, None, "suppressed", "A"), key
+            wanted = "suppressed"
+        else:
+            value = exact(truth[key])
+            assert row[6] == (None if value is None else rounded(scale * value, 4)), key
+            assert row[7:9] == truth[key], key
+            target = targets.get((key[0], key[2])) if entry["has_target"] == "true" and key[4] == "all" else None
+            if value is None:
+                wanted = "not_measurable"
+            elif target is None:
+                wanted = "no_target"
+            else:
+                wanted = verdict(truth, key, target, scale, entry["direction"])
+            assert row[9:] == (wanted, "F"), key
+        seen[wanted] = seen.get(wanted, 0) + 1
+    assert {"met", "on_track", "off_track", "no_target", "suppressed"} <= set(seen)
+
+
+def test_nothing_hidden_shows_in_derived_columns(dbt: Dbt, loaded_warehouse: WarehouseConfig) -> None:
+    leaks = fetch(
+        loaded_warehouse,
+        """select count(*) from candidate_all.county_evaluation as shown
+        inner join candidate_all.county_evaluation as hidden
+            using (indicator_code, variant, area_code, subgroup, basis)
+        where hidden.conf_status = 'A' and (
+            (hidden.evaluation_year = shown.evaluation_year
+                and (shown.value is not null or shown.gap_to_region is not null
+                    or shown.change_from_prior_year is not null))
+            or (hidden.evaluation_year = shown.evaluation_year - 1
+                and (shown.prior_year_value is not null or shown.change_from_prior_year is not null))
+            or (hidden.evaluation_year = 2015 and shown.evaluation_year < shown.target_year
+                and shown.on_track_line_value is not null))""",
+    )
+    assert leaks == [(0,)]
+    wide = fetch(
+        loaded_warehouse,
+        """select count(*) from candidate_all.county_evaluation_wide
+        where (g3_verdict = 'suppressed' and g3_disabled_enrollment_percent is not null)
+            or (g14_verdict = 'suppressed' and g14_out_of_school_for_poverty_persons is not null)""",
+    )
+    assert wide == [(0,)]
+
+
+def test_sources_lead_to_the_files_of_the_county(dbt: Dbt, loaded_warehouse: WarehouseConfig) -> None:
+    rows = fetch(
+        loaded_warehouse,
+        """select source.row_role, source.feed, file.file_name
+        from candidate_all.evaluation_source as source inner join ledger.file using (file_sha256, feed)
+        where indicator_code = 'G1b' and area_code = '640424' and evaluation_year = 2020 and basis = 'resident'""",
+    )
+    assert sorted((str(r[0]), str(r[1])) for r in rows) == [
+        ("denominator", "population_age"), ("numerator", "enrollment_count"),
+    ]  # fmt: skip
+    assert all("640424" in str(r[2]) for r in rows if r[0] == "numerator")
+    without = fetch(
+        loaded_warehouse,
+        f"""select count(*) from indicators.fct_indicator_value as counted
+        left join candidate_all.evaluation_source as source using ({KEY})
+        where counted.numerator > 0 and source.file_sha256 is null""",
+    )
+    assert without == [(0,)]
+
+
+def test_a_mart_holds_its_year_and_the_years_before(dbt: Dbt, loaded_warehouse: WarehouseConfig) -> None:
+    build_marts(dbt, 2019, "candidate_2019")
+    years = fetch(
+        loaded_warehouse,
+        """select min(evaluation_year), max(evaluation_year) from candidate_2019.county_evaluation
+        union all select min(evaluation_year), max(evaluation_year) from candidate_2019.county_evaluation_wide
+        union all select min(evaluation_year), max(evaluation_year) from candidate_2019.evaluation_source""",
+    )
+    assert years == [(2015, 2019)] * 3
+    # what was known for an earlier year does not depend on the year evaluated
+    different = fetch(
+        loaded_warehouse,
+        """select count(*) from (
+            (select * from candidate_2019.county_evaluation except select * from candidate_all.county_evaluation)
+        ) as different""",
+    )
+    assert different == [(0,)]
+
+
+def content(config: WarehouseConfig, schema: str) -> dict[str, list[tuple[object, ...]]]:
+    """Every mart of a schema, ordered by all its columns."""
+    found = {}
+    for mart in MARTS:
+        rows = fetch(config, f"select * from {schema}.{mart}")
+        found[mart] = sorted(rows, key=lambda row: [str(cell) for cell in row])
+        assert rows
+    return found
+
+
+def test_marts_do_not_depend_on_load_ids(dbt: Dbt, loaded_warehouse: WarehouseConfig) -> None:
+    """Another database gives the same files other numbers: turn the numbers round and build everything again."""
+    before = content(loaded_warehouse, "candidate_all")
+    with connect("admin", loaded_warehouse) as connection:
+        connection.execute("alter table ledger.load alter column load_id set generated by default")
+        connection.execute("update ledger.load set load_id = 1000000 - load_id")
+        for feed in load_contracts():
+            connection.execute(f"update landing.{feed} set load_id = 1000000 - load_id")
+        connection.commit()
+    dbt.run("run", "--select", "staging", "core", "indicators")
+    build_marts(dbt, 2020, "candidate_again")
+    assert content(loaded_warehouse, "candidate_again") == before
