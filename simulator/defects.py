@@ -402,7 +402,7 @@ def kinds() -> list[Kind]:
             _more_boarders,
             years=history,
         ),
-        Kind("B64", "population_age", "age", q, "number.out_of_range", pl.col("age") == "100", _fixed("130")),
+        Kind("B64", "poor_person", "exit_year", q, "number.out_of_range", _filled("exit_year"), _fixed("2058")),
         Kind("M27", "pupil", "grade", q, "age.implausible", junior, _fixed("一年级")),
         Kind("R36b", "pupil", "grade", q, "code.unknown", _filled("grade"), _fixed("十年级")),
         Kind(

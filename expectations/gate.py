@@ -1,0 +1,238 @@
+"""Ask a gate: evaluate its suites, decide, tell people, and keep the result."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from expectations.decide import Decision, Outcome, Verdict, decide, verdicts
+from expectations.report import Finding, compose, make_finding, write
+from expectations.runner import EVERYWHERE, Cell, failing_cells, make_context, run_suite
+from expectations.snapshot import SnapshotConnection, open_snapshot
+from expectations.store import insert_gate_run, insert_results
+from expectations.suite import SUITES, Boundary, BoundaryRules, Suite, load_suites
+from warehouse import failpoint
+from warehouse.config import WarehouseConfig
+from warehouse.connection import connect
+
+if TYPE_CHECKING:
+    from great_expectations.data_context import EphemeralDataContext
+
+_IDENTIFIER = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
+_SCHEMAS = ("landing", "quarantine", "ledger", "reference", "core", "indicators")
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The answer of a gate.
+
+    Attributes:
+        decision: ``pass``, ``warn`` or ``block``.
+        gate_run_id: of ledger.gate_run.
+        page: the rendered page; the JSON lies beside it.
+        findings: failed rules with their places, blocking ones first.
+        subject_hash: content hash of what was judged.
+        seconds: wall time, without the import of Great Expectations.
+        import_seconds: of Great Expectations; near 0 in a process that has it already.
+    """
+
+    decision: Decision
+    gate_run_id: int
+    page: Path
+    findings: tuple[Finding, ...]
+    subject_hash: str
+    seconds: float
+    import_seconds: float
+
+    def summary(self) -> str:
+        """Counts of failed rules in one line."""
+        failed = [finding.severity for finding in self.findings]
+        if not failed:
+            return "every rule held"
+        return f"{failed.count('block')} blocking, {failed.count('warn')} warnings"
+
+    def reasons(self, places: int = 6) -> list[str]:
+        """One line per failed rule: severity, rule, where, who.
+
+        Args:
+            places: counties × periods named per rule; the page has them all.
+        """
+        lines = []
+        for finding in self.findings:
+            named = [
+                " ".join(part for part in (place.county_name, place.county_code, place.period) if part != EVERYWHERE)
+                for place in finding.places[:places]
+                if place.county_code != EVERYWHERE
+            ]
+            more = len(finding.places) - places
+            where = "; ".join(named) + (f" and {more} more" if named and more > 0 else "")
+            said = finding.error or where or "as a whole"
+            lines.append(f"{finding.severity} {finding.expectation_id}: {said} ({finding.owner.zh} {finding.owner.en})")
+        return lines
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one look at a snapshot gave."""
+
+    made: tuple[Verdict, ...]
+    findings: tuple[Finding, ...]
+
+
+def facts(evaluation_year: int, candidate_schema: str | None) -> dict[str, object]:
+    """Placeholders of a run: schema names and the evaluation year.
+
+    Raises:
+        ValueError: the candidate schema is no plain identifier; it goes into SQL as it is.
+    """
+    if candidate_schema is not None and not _IDENTIFIER.match(candidate_schema):
+        raise ValueError(f"not a schema name: {candidate_schema!r}")
+    return {
+        **{schema: schema for schema in _SCHEMAS},
+        "candidate": candidate_schema or "candidate_missing",
+        "evaluation_year": evaluation_year,
+    }
+
+
+def _subject_hash(conn: SnapshotConnection, rules: BoundaryRules) -> str:
+    try:
+        row = conn.execute(rules.subject_hash.encode()).fetchone()
+    except psycopg.Error:
+        # nothing there to hash; the suites say so rule by rule
+        conn.rollback()
+        row = None
+    return str(row[0]) if row and row[0] else hashlib.sha256(b"").hexdigest()
+
+
+def _area_names(conn: SnapshotConnection, rules: BoundaryRules) -> dict[str, str]:
+    try:
+        return {str(code): str(name) for code, name in conn.execute(rules.area_names.encode()).fetchall()}
+    except psycopg.Error:
+        conn.rollback()
+        return {}
+
+
+def judge(
+    conn: SnapshotConnection, context: EphemeralDataContext, rules: BoundaryRules, suites: tuple[Suite, ...]
+) -> Judgement:
+    """Evaluate all suites of a boundary on one snapshot.
+
+    Args:
+        conn: an open snapshot with the rights of the gatekeeper.
+        context: from ``runner.make_context``.
+        rules: of the boundary.
+        suites: of the boundary.
+    """
+    names = _area_names(conn, rules)
+    outcomes: list[Outcome] = []
+    for suite in suites:
+        outcomes += run_suite(context, conn, suite)
+    declared = {e.id: e.severity for suite in suites for e in suite.expectations}
+    made = verdicts(declared, outcomes)
+    failed = {verdict.expectation_id: verdict for verdict in made if not verdict.success}
+    findings: list[Finding] = []
+    for suite in suites:
+        for expectation in suite.expectations:
+            if verdict := failed.get(expectation.id):
+                if verdict.error is None:
+                    cells = failing_cells(conn, suite, expectation)
+                else:
+                    cells = (Cell(EVERYWHERE, EVERYWHERE, 0, None),)
+                findings.append(make_finding(suite, expectation, verdict, cells, names))
+    findings.sort(key=lambda finding: finding.severity != "block")
+    return Judgement(made, tuple(findings))
+
+
+def run_gate(
+    boundary: Boundary,
+    *,
+    config: WarehouseConfig,
+    run_id: str,
+    evaluation_year: int,
+    candidate_schema: str | None = None,
+    out_dir: Path,
+    subject_hash: str | None = None,
+    suites_folder: Path = SUITES,
+) -> GateReport:
+    """Ask a gate and keep its answer.
+
+    A gate that dies, or is interrupted, leaves no row in the ledger: that is the same as a block.
+
+    Args:
+        boundary: ``arrival`` (landing, before dbt) or ``candidate`` (marts of a run, before the freeze).
+        config: the warehouse.
+        run_id: of ledger.run.
+        evaluation_year: last evaluation year asked for; the gate looks at it and all earlier ones.
+        candidate_schema: schema of the run's marts; needed at ``candidate``.
+        out_dir: folder of the run, for page and JSON.
+        subject_hash: content hash of what is judged, where the caller has one; None: the boundary's own query.
+        suites_folder: where the suites lie.
+
+    Raises:
+        SuiteError: a suite is wrong.
+        ValueError: a boundary without its schema, or a schema that is no identifier.
+        psycopg.Error: the warehouse does not answer, or the result could not be stored.
+    """
+    if boundary == "candidate" and candidate_schema is None:
+        raise ValueError("the candidate gate needs the schema of the run's marts")
+    rules, suites = load_suites(boundary, facts(evaluation_year, candidate_schema), suites_folder)
+    before_import = time.monotonic()
+    context = make_context()
+    began, started_at = time.monotonic(), datetime.now(UTC)
+    conn = open_snapshot("gatekeeper", config)
+    try:
+        judgement = judge(conn, context, rules, suites)
+        subject_hash = subject_hash or _subject_hash(conn, rules)
+    finally:
+        conn.release()
+    decision = decide(judgement.made)
+    failpoint.hit("gate.arrival" if boundary == "arrival" else "gate.candidate")
+    suite_of: Mapping[str, str] = {e.id: suite.name for suite in suites for e in suite.expectations}
+    with connect("gatekeeper", config) as ledger:
+        gate_run_id = insert_gate_run(
+            ledger,
+            boundary=boundary,
+            run_id=run_id,
+            evaluation_year=evaluation_year,
+            subject=rules.subject,
+            subject_hash=subject_hash,
+            decision=decision,
+            page=f"gate_{boundary}.html",
+            started_at=started_at,
+        )
+        insert_results(ledger, gate_run_id, suite_of, judgement.made, judgement.findings)
+        seconds = time.monotonic() - began
+        # the page is on disk before the ledger points to it
+        page = write(
+            compose(
+                rules=rules,
+                boundary=boundary,
+                run_id=run_id,
+                gate_run_id=gate_run_id,
+                evaluation_year=evaluation_year,
+                subject_hash=subject_hash,
+                decision=decision,
+                suites=suites,
+                findings=judgement.findings,
+                started_at=started_at,
+                seconds=seconds,
+            ),
+            out_dir,
+        )
+    return GateReport(
+        decision=decision,
+        gate_run_id=gate_run_id,
+        page=page,
+        findings=judgement.findings,
+        subject_hash=subject_hash,
+        seconds=seconds,
+        import_seconds=began - before_import,
+    )

@@ -1,0 +1,71 @@
+"""The ledger's record of a gate: written whole or not at all, because its absence means: not passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import psycopg
+
+from expectations.decide import Decision, Verdict
+from expectations.report import Finding
+from expectations.runner import EVERYWHERE
+
+
+def insert_gate_run(
+    conn: psycopg.Connection[tuple[object, ...]],
+    *,
+    boundary: str,
+    run_id: str,
+    evaluation_year: int,
+    subject: str,
+    subject_hash: str,
+    decision: Decision,
+    page: str,
+    started_at: datetime,
+) -> int:
+    """Insert the run's row (not committed).
+
+    Returns:
+        gate_run_id.
+    """
+    row = conn.execute(
+        "insert into ledger.gate_run (boundary, run_id, evaluation_year, subject, subject_hash, decision,"
+        " page, started_at) values (%s, %s, %s, %s, %s, %s, %s, %s) returning gate_run_id",
+        (boundary, run_id, evaluation_year, subject, subject_hash, decision, page, started_at),
+    ).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def insert_results(
+    conn: psycopg.Connection[tuple[object, ...]],
+    gate_run_id: int,
+    suite_of: Mapping[str, str],
+    made: Iterable[Verdict],
+    findings: Iterable[Finding],
+) -> int:
+    """Insert one row per passed rule and one per failed rule × county × period (not committed).
+
+    Returns:
+        Number of rows.
+    """
+    found = {finding.expectation_id: finding for finding in findings}
+    rows: list[tuple[object, ...]] = []
+    for verdict in made:
+        suite = suite_of[verdict.expectation_id]
+        key = (gate_run_id, suite, verdict.expectation_id, verdict.severity, verdict.success)
+        finding = found.get(verdict.expectation_id)
+        if finding is None or not finding.places:
+            rows.append((*key, EVERYWHERE, EVERYWHERE, verdict.error))
+            continue
+        for place in finding.places:
+            figures = f"{place.affected}" + (f" ({place.observed})" if place.observed else "")
+            rows.append((*key, place.county_code, place.period, verdict.error or figures))
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "insert into ledger.gate_result (gate_run_id, suite, expectation_id, severity, success,"
+            " county_code, period, observed) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            rows,
+        )
+    return len(rows)
