@@ -7,7 +7,7 @@ export SCARF_NO_ANALYTICS := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help venv run up down test test-fast lint format lock clean
+.PHONY: help venv run up down test test-fast lint format docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,16 +31,18 @@ test: venv lint  ## lint, types, all tests (under 20 minutes on 2 cores)
 test-fast: venv  ## all tests but the end-to-end ones
 	@$(VENV)/python -m pytest --ignore tests/e2e
 
-lint: venv  ## ruff, mypy --strict, import rules, SQL style
+lint: venv  ## ruff, mypy --strict, import rules (SQL style is tested in tests/dbt)
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
-	@$(VENV)/sqlfluff lint --processes 2 --nofail-on-warning -q dbt_project/models
 
 format: venv  ## let ruff and sqlfluff rewrite what they can
 	@$(VENV)/ruff check --fix . && $(VENV)/ruff format .
-	@$(VENV)/sqlfluff fix -q dbt_project/models
+	@$(VENV)/python tools/lint_sql.py fix -q
+
+docs: venv  ## write the pages that follow from registry, contracts, marts and roles
+	@$(VENV)/python tools/make_docs.py
 
 lock: venv  ## resolve pyproject.toml anew into requirements.lock
 	@.venv-bootstrap/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \

@@ -49,7 +49,7 @@ def nightly_load() -> None:
 
     @task
     def begin() -> list[str]:
-        """Open the run and list the feeds."""
+        """Open the run and list the feeds that others refer to."""
         from edupa import pipeline
         from edupa.settings import load_settings
 
@@ -57,7 +57,14 @@ def nightly_load() -> None:
         settings = load_settings()
         pipeline.begin_run(settings, context["run_id"], KIND, dict(context["params"]))
         with pipeline.noting_failure(settings, context["run_id"], KIND):
-            return pipeline.list_feeds(settings)
+            return pipeline.list_feeds(settings).referenced
+
+    @task
+    def other_feeds() -> list[str]:
+        """List the feeds that no other refers to."""
+        from edupa import pipeline
+
+        return pipeline.feed_order().others
 
     @task(map_index_template="{{ feed }}")
     def load(feed: str) -> dict[str, object]:
@@ -96,7 +103,11 @@ def nightly_load() -> None:
         pipeline.end_run(settings, context["run_id"], KIND, "succeeded")
         return done
 
-    load.expand(feed=begin()) >> arrival_gate() >> build_core()
+    # codes are checked against the areas as they are now known, so these come first
+    referenced = load.override(task_id="load_referenced").expand(feed=begin())
+    rest = other_feeds()
+    referenced >> rest
+    load.expand(feed=rest) >> arrival_gate() >> build_core()
 
 
 nightly_load()

@@ -36,6 +36,7 @@ def environment(settings: Settings) -> dict[str, str]:
     secrets = settings.warehouse.secrets_dir
     port = int(os.environ.get("EDUPA_AIRFLOW_PORT", "8080"))
     settings.warehouse.ensure_secret("airflow_jwt", length=48)
+    settings.warehouse.ensure_secret("airflow_api_secret")
     fernet = secrets / "airflow_fernet"
     if not fernet.exists():
         from base64 import urlsafe_b64encode
@@ -61,6 +62,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(secrets / "airflow_users.json"),
         "AIRFLOW__API_AUTH__JWT_SECRET_CMD": f"cat {secrets / 'airflow_jwt'}",
+        "AIRFLOW__API__SECRET_KEY_CMD": f"cat {secrets / 'airflow_api_secret'}",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": f"cat {secrets / 'airflow_conn'}",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__HOST": "127.0.0.1",
@@ -68,7 +70,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "60",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "DO_NOT_TRACK": "1",
         "SCARF_NO_ANALYTICS": "true",
         "GX_ANALYTICS_ENABLED": "false",

@@ -63,6 +63,8 @@ def plainly(function: Callable[P, R]) -> Callable[P, R]:
             raise fail(str(error)) from None
         except psycopg.OperationalError as error:
             raise fail(f"the warehouse does not answer: {str(error).splitlines()[0]}") from None
+        except psycopg.Error as error:
+            raise fail(f"the warehouse refuses: {str(error).splitlines()[0]}") from None
 
     return wrapper
 
@@ -219,7 +221,8 @@ def load(
     settings = _started(load_settings())
     rejected = 0
     if not paths:
-        for feed in pipeline.list_feeds(settings):
+        order = pipeline.list_feeds(settings)
+        for feed in (*order.referenced, *order.others):
             rejected += int(pipeline.load_feed(settings, feed)["files_rejected"])
     else:
         contracts = ingest.load_contracts()

@@ -42,7 +42,8 @@ def _plain_nightly(settings: Settings, year: int) -> None:
     run_id = run_id_of("nightly", year)
     pipeline.begin_run(settings, run_id, "nightly_load", {"evaluation_year": year})
     with pipeline.noting_failure(settings, run_id, "nightly_load"):
-        for feed in pipeline.list_feeds(settings):
+        order = pipeline.list_feeds(settings)
+        for feed in (*order.referenced, *order.others):
             pipeline.load_feed(settings, feed)
         pipeline.arrival_gate(settings, run_id, year)
         pipeline.build_core(settings, run_id)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from psycopg import sql
 
 from edupa.progress import say
 from edupa.settings import Settings
@@ -72,8 +76,27 @@ def noting_failure(settings: Settings, run_id: str, kind: str) -> Iterator[None]
         raise
 
 
-def list_feeds(settings: Settings) -> list[str]:
-    """Feeds that have a contract, in the order in which they are loaded; prepares their landing tables."""
+@dataclass(frozen=True)
+class FeedOrder:
+    """Feeds in two waves: those that others refer to are loaded before the others."""
+
+    referenced: list[str]
+    others: list[str]
+
+
+def feed_order() -> FeedOrder:
+    """Feeds that have a contract, in the order in which they must be loaded."""
+    import ingest
+
+    contracts = ingest.load_contracts()
+    referenced = frozenset().union(*(contract.depends_on for contract in contracts.values()))
+    return FeedOrder(
+        [feed for feed in contracts if feed in referenced], [feed for feed in contracts if feed not in referenced]
+    )
+
+
+def list_feeds(settings: Settings) -> FeedOrder:
+    """Look at what is offered, prepare the landing tables, and say in which order the feeds must be loaded."""
     import ingest
 
     contracts = ingest.load_contracts()
@@ -87,7 +110,7 @@ def list_feeds(settings: Settings) -> list[str]:
         say(f"  ! {name}: no contract recognizes this file name")
     for refused in found.refused:
         say(f"  ! {refused.file}: {refused.message_en}")
-    return list(contracts)
+    return feed_order()
 
 
 def load_feed(settings: Settings, feed: str) -> dict[str, Any]:
@@ -100,6 +123,10 @@ def load_feed(settings: Settings, feed: str) -> dict[str, Any]:
 
     report = ingest.load_feed(feed, settings.extracts, ingest.load_contracts(), settings.warehouse)
     landed = f"{report.total('rows_landed'):,} rows landed"
+    if report.total("rows_landed") or report.total("rows_ended"):
+        # the planner must not guess how many versions are current
+        with connect("ingest", settings.warehouse, autocommit=True) as conn:
+            conn.execute(sql.SQL("analyze {}").format(sql.Identifier("landing", feed)))
     known = report.count("same_content")
     quarantined, ended = report.total("rows_quarantined"), report.total("rows_ended")
     say(
@@ -172,16 +199,11 @@ def build_candidate(settings: Settings, run_id: str, evaluation_year: int) -> di
     Raises:
         TransformError: a model or a test failed.
     """
-    from psycopg import sql
-
-    from warehouse.transform import run_dbt
+    from warehouse.transform import make_candidate_schema, run_dbt
 
     schema = candidate_schema(evaluation_year)
     with writer_lock(settings.warehouse, "transform", "build", run_id):
-        with connect("transform", settings.warehouse) as conn:
-            # whatever an interrupted run left there is not this candidate
-            conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
-            conn.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
+        make_candidate_schema(settings.warehouse, schema)
         hit("dbt.marts")
         done = run_dbt(
             ["build", "--select", "path:models/marts", "--exclude-resource-type", "unit_test"],
@@ -217,6 +239,11 @@ def _folder_sha256(folder: Path, pattern: str) -> str:
 
 
 def _git_commit() -> str | None:
+    """Commit of the code: named by the image that holds it, or asked of git where there is one."""
+    if named := os.environ.get("EDUPA_GIT_COMMIT"):
+        return named
+    if shutil.which("git") is None:
+        return None
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 

@@ -233,12 +233,14 @@ class Versions:
 def reference_codes(conn: Connection, contract: Contract) -> dict[str, pl.Series]:
     """Codes that the contract's reference columns may hold: what the feeds they refer to have ever landed.
 
-    A feed that has landed nothing is no reference: then the column is not in the result and not checked.
+    Where any of the feeds it refers to has landed nothing, the codes are not known in full: then the column is not in
+    the result and not checked.
     """
     read: dict[tuple[str, str], list[Any]] = {}
     result: dict[str, pl.Series] = {}
     for column in contract.columns:
         codes: set[Any] = set()
+        is_whole = bool(column.references)
         for feed, name in column.references:
             if (feed, name) not in read:
                 statement = sql.SQL("select distinct {} from {}").format(
@@ -246,6 +248,7 @@ def reference_codes(conn: Connection, contract: Contract) -> dict[str, pl.Series
                 )
                 read[feed, name] = [row[0] for row in conn.execute(statement).fetchall()]
             codes |= set(read[feed, name])
-        if codes:
+            is_whole = is_whole and bool(read[feed, name])
+        if is_whole:
             result[column.name] = pl.Series(column.name, sorted(codes), dtype=pl.String)
     return result

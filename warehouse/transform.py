@@ -7,8 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
-from warehouse.connection import connection_parts
+from warehouse.connection import connect, connection_parts
 
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 
@@ -41,6 +43,18 @@ def dbt_environment(config: WarehouseConfig) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
     }
+
+
+def make_candidate_schema(config: WarehouseConfig, schema: str) -> None:
+    """Empty schema for the marts of one run, into which the publisher may look; what was left there is dropped."""
+    name = sql.Identifier(schema)
+    with connect("transform", config) as conn:
+        conn.execute(sql.SQL("drop schema if exists {} cascade").format(name))
+        conn.execute(sql.SQL("create schema {}").format(name))
+        conn.execute(sql.SQL("grant usage on schema {} to edupa_publisher").format(name))
+        conn.execute(
+            sql.SQL("alter default privileges in schema {} grant select on tables to edupa_publisher").format(name)
+        )
 
 
 def run_dbt(

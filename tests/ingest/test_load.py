@@ -319,6 +319,13 @@ def test_unknown_villages_are_quarantined_once_areas_are_known(
     load("admin_area", root, contracts, empty)
     later = PERSON_NAME.replace("20170110", "20170210")
     write_csv(root / "E07_建档立卡", [person(1), person(2, 行政村代码="640422209999"), person(3)], later)
+    # the codes are whole only when the successions are known too
+    assert load("poor_person", root, contracts, empty).total("rows_quarantined") == 0
+    renamed = {"原区划代码": "640422209998", "新区划代码": VILLAGE, "变更类型": "重编码", "变更日期": "2018-01-01"}
+    write_csv(root / "E00_行政区划", [renamed], "区划沿革_64_宁夏_2020_20201101.csv")
+    load("area_succession", root, contracts, empty)
+    later = PERSON_NAME.replace("20170110", "20170310")
+    write_csv(root / "E07_建档立卡", [person(1), person(2, 行政村代码="640422209999"), person(4)], later)
     assert load("poor_person", root, contracts, empty).files[-1].quarantined_by_rule == {"reference.unknown_village": 1}
 
 

@@ -22,6 +22,7 @@ from warehouse.release import (
     rollback,
     verify,
 )
+from warehouse.transform import make_candidate_schema
 
 PROVENANCE = Provenance(git_commit=None, contracts_sha256="c", seeds_sha256="s", input_sha256={})
 SCHEMA = "candidate_test"
@@ -29,9 +30,8 @@ SCHEMA = "candidate_test"
 
 def build_candidate(config: WarehouseConfig, value: float, *, years: tuple[int, ...] = (2019,)) -> None:
     """A tiny candidate with the columns that the release step itself reads."""
+    make_candidate_schema(config, SCHEMA)
     with connect("transform", config) as conn:
-        conn.execute(f"drop schema if exists {SCHEMA} cascade")
-        conn.execute(f"create schema {SCHEMA}")
         conn.execute(
             f"create table {SCHEMA}.county_evaluation (indicator_code text, variant text, area_code text,"
             " evaluation_year integer, subgroup text, basis text, value numeric(20,4), verdict text,"

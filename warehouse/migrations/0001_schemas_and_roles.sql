@@ -27,7 +27,8 @@ do $$ begin
     execute format('revoke all on database %I from public', current_database());
     execute format('grant connect on database %I to edupa_ingest, edupa_transform, edupa_gatekeeper, '
                    'edupa_publisher, edupa_evaluator, edupa_bi, edupa_county, edupa_auditor', current_database());
-    execute format('grant temporary on database %I to edupa_ingest', current_database());
+    -- ingest stages vault entries, dbt's unit tests stage their rows, in temporary tables
+    execute format('grant temporary on database %I to edupa_ingest, edupa_transform', current_database());
     -- dbt creates one schema per candidate run
     execute format('grant create on database %I to edupa_transform', current_database());
 end $$;
@@ -70,16 +71,18 @@ alter default privileges for role edupa_ingest in schema landing grant select on
 grant usage on schema quarantine to edupa_gatekeeper, edupa_auditor;
 alter default privileges for role edupa_ingest in schema quarantine grant select on tables to edupa_gatekeeper, edupa_auditor;
 
--- the gate looks at reference and core beside the candidate
-grant usage on schema reference, core, indicators to edupa_gatekeeper, edupa_publisher;
-alter default privileges for role edupa_transform grant select on tables to edupa_gatekeeper, edupa_publisher;
--- candidate schemas are made by transform, one per run; the gate and the publisher must see into them
-alter default privileges for role edupa_transform grant usage on schemas to edupa_gatekeeper, edupa_publisher;
+-- the gate looks at reference, core and indicators beside the candidate; the publisher is let into candidates only,
+-- by whoever makes them, so that it never sees person-level tables
+grant usage on schema reference, core, indicators to edupa_gatekeeper;
+alter default privileges for role edupa_transform grant select on tables to edupa_gatekeeper;
+alter default privileges for role edupa_transform grant usage on schemas to edupa_gatekeeper;
 
 -- publisher freezes into releases; what is frozen belongs to edupa_sealed
 alter schema releases owner to edupa_sealed;
 alter schema marts owner to edupa_sealed;
-grant edupa_sealed to edupa_publisher with inherit false, set true;
+-- noinherit: the publisher acts as the owner only where it says so
+alter role edupa_publisher noinherit;
+grant edupa_sealed to edupa_publisher;
 do $$ begin
     execute format('grant create on database %I to edupa_sealed', current_database());
 end $$;

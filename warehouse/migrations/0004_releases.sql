@@ -36,6 +36,8 @@ comment on column releases.release_notes.text_zh is '说明 — text in Chinese'
 comment on column releases.release_notes.text_en is '说明（英文） — text in English';
 grant select on releases.release_notes to edupa_publisher, edupa_auditor;
 
+revoke all on function releases.refuse_change() from public;
+
 create view marts.release_notes as
 select release_id, note_number, section, text_zh, text_en
 from releases.release_notes
