@@ -26,6 +26,7 @@ release = Asset(name="warehouse_release", uri="edupa://warehouse/release")
     start_date=pendulum.datetime(2020, 11, 1, tz="Asia/Shanghai"),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,
     tags=["edupa", "evaluation", "release"],
     doc_md=DOC,
     default_args={

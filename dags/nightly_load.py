@@ -26,6 +26,7 @@ core = Asset(name="warehouse_core", uri="edupa://warehouse/core")
     start_date=pendulum.datetime(2020, 11, 1, tz="Asia/Shanghai"),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,
     tags=["edupa", "ingest", "core"],
     doc_md=DOC,
     default_args={

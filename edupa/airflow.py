@@ -43,6 +43,10 @@ def environment(settings: Settings) -> dict[str, str]:
 
         _write_secret(fernet, urlsafe_b64encode(os.urandom(32)).decode())
     _write_secret(secrets / "airflow_conn", ensure_airflow_database(settings.warehouse))
+    users = secrets / "airflow_users.json"
+    if not users.exists():
+        # Airflow would make a password itself and print it into its log
+        _write_secret(users, json.dumps({"admin": settings.warehouse.ensure_secret("airflow_admin", length=12)}))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
     return inherited | {
         "PYTHONPATH": str(PROJECT_ROOT),
@@ -55,12 +59,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__CORE__DEFAULT_TIMEZONE": "Asia/Shanghai",
-        # the first sync decides; a paused DAG would never run on its schedule
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": os.environ.get("EDUPA_DAGS_PAUSED", "True"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__FERNET_KEY_CMD": f"cat {secrets / 'airflow_fernet'}",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(secrets / "airflow_users.json"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(users),
         "AIRFLOW__API_AUTH__JWT_SECRET_CMD": f"cat {secrets / 'airflow_jwt'}",
         "AIRFLOW__API__SECRET_KEY_CMD": f"cat {secrets / 'airflow_api_secret'}",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": f"cat {secrets / 'airflow_conn'}",
@@ -68,6 +70,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(port + 1),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(port + 2),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "60",
         "DO_NOT_TRACK": "1",
@@ -172,7 +176,7 @@ def _alive(pid: int) -> bool:
 def up(settings: Settings) -> str:
     """Start scheduler, dag-processor, triggerer and api-server; returns the address of the web UI."""
     home = settings.warehouse.home / "airflow"
-    variables = environment(settings) | {"AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
+    variables = environment(settings) | {"EDUPA_PROGRESS": "-"}
     for service in SERVICES:
         file = _pid_file(settings, service)
         if file.exists() and _alive(int(file.read_text(encoding="utf-8"))):

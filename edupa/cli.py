@@ -414,7 +414,7 @@ def airflow_up() -> None:
     settings = _started(load_settings())
     airflow.prepare(settings)
     address = airflow.up(settings)
-    print(f"Airflow: {address}, user admin, password in {settings.warehouse.secrets_dir / 'airflow_users.json'}")
+    print(f"Airflow: {address}, user admin, password in {settings.warehouse.secrets_dir / 'airflow_admin'}")
 
 
 @airflow_app.command("down")

@@ -27,17 +27,6 @@ def through_airflow(new_installation: Callable[[Path | None], Installation]) -> 
     return installation
 
 
-def test_both_dags_import_and_are_documented(through_airflow: Installation) -> None:
-    errors = through_airflow.edupa("airflow", "cli", "dags", "list-import-errors", "-o", "json")
-    assert json.loads(errors.stdout.strip().splitlines()[-1] or "[]") == []
-    for dag_id in ("nightly_load", "annual_evaluation"):
-        done = through_airflow.edupa("airflow", "cli", "dags", "details", dag_id, "-o", "json")
-        assert done.returncode == 0, done.stderr[-2000:]
-        text = done.stdout
-        assert "edupa" in text
-        assert "evaluation_year" in text
-
-
 def test_airflow_gives_the_same_releases_as_the_plain_run(
     through_airflow: Installation, evaluated: Installation
 ) -> None:

@@ -147,18 +147,8 @@ def test_killed_at_five_points_and_resumed_gives_the_same_hashes(
     evaluated: Installation, new_installation: Callable[[Path | None], Installation]
 ) -> None:
     disturbed = new_installation(None)
-    points = (
-        "load.before_commit",
-        "load.after_commit",
-        "gate.arrival",
-        "dbt.core",
-        "dbt.marts",
-        "gate.candidate",
-        "release.freeze",
-        "release.before_attach",
-        "release.before_pointer",
-        "release.after_pointer",
-    )
+    # before and between the statements of a release the publisher is killed in tests/warehouse
+    points = ("load.before_commit", "dbt.core", "gate.candidate", "release.freeze", "release.before_pointer")
     for point in points:
         killed = disturbed.edupa("run", "--plain", failpoint=point)
         assert killed.returncode == -9, (point, killed.returncode, killed.stderr[-2000:])
@@ -177,8 +167,11 @@ def test_a_missing_county_blocks_and_its_file_unblocks(
 ) -> None:
     extracts = public_folder() / "extracts"
     shutil.copytree(sample, extracts)
-    (missing,) = [path for path in extracts.rglob("学籍_640424_*_2020_*") if "异动" not in path.name]
-    kept = missing.rename(extracts.parent / missing.name)
+    # the first delivery is planted broken and a corrected one follows: both are held back
+    missing = list(extracts.rglob("学籍_640424_*_2020_*"))
+    assert missing
+    for path in missing:
+        path.rename(extracts.parent / path.name)
     installation = new_installation(extracts)
     blocked = installation.edupa("run", "--plain")
     assert blocked.returncode == 1
@@ -195,7 +188,8 @@ def test_a_missing_county_blocks_and_its_file_unblocks(
     assert "640424" in said
     assert "nothing yet" in said
 
-    kept.rename(missing)
+    for path in missing:
+        (extracts.parent / path.name).rename(path)
     done = installation.edupa("run", "--plain")
     assert done.returncode == 0, done.stderr[-4000:]
     assert installation.hashes() == evaluated.hashes()

@@ -1,0 +1,117 @@
+"""DAG files import without error, hold wiring only, and tell their users what they do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from warehouse.config import PROJECT_ROOT
+
+DAGS = PROJECT_ROOT / "dags"
+PROBE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+
+def retries(task):
+    return (getattr(task, "partial_kwargs", None) or {}).get("retries", getattr(task, "retries", None))
+
+bag = DagBag(dag_folder=sys.argv[1])
+dags = {
+    dag.dag_id: {
+        "tags": sorted(dag.tags),
+        "doc": dag.doc_md,
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "params": {name: dag.params.get_param(name).schema for name in dag.params},
+        "tasks": {
+            task.task_id: {
+                "retries": retries(task),
+                "downstream": sorted(task.downstream_task_ids),
+                "outlets": len(getattr(task, "outlets", None) or []),
+                "rule": getattr(task.trigger_rule, "value", task.trigger_rule),
+            }
+            for task in dag.tasks
+        },
+    }
+    for dag in bag.dags.values()
+}
+print("PROBE" + json.dumps({"errors": bag.import_errors, "dags": dags}, default=str))
+"""
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Airflow makes of the DAG files, read in a process with a home of its own."""
+    home = tmp_path_factory.mktemp("airflow")
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(DAGS)],
+        env={
+            **os.environ,
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "PYTHONPATH": str(PROJECT_ROOT),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("PROBE")]
+    assert lines, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(lines[-1].removeprefix("PROBE"))
+    return found
+
+
+def test_no_import_errors(bag: dict[str, Any]) -> None:
+    assert bag["errors"] == {}
+    assert sorted(bag["dags"]) == ["annual_evaluation", "nightly_load"]
+
+
+@pytest.mark.parametrize("dag_id", ["nightly_load", "annual_evaluation"])
+def test_dag_is_documented_tagged_and_asks_for_its_period(bag: dict[str, Any], dag_id: str) -> None:
+    dag = bag["dags"][dag_id]
+    assert "edupa" in dag["tags"]
+    assert len(dag["doc"]) > 200
+    assert dag["catchup"] is False
+    assert dag["max_active_runs"] == 1
+    year = dag["params"]["evaluation_year"]
+    assert (year["type"], year["minimum"]) == ("integer", 2015)
+    assert year["title"]
+
+
+def test_nothing_follows_a_gate_that_did_not_pass(bag: dict[str, Any]) -> None:
+    nightly, annual = (bag["dags"][name]["tasks"] for name in ("nightly_load", "annual_evaluation"))
+    assert nightly["arrival_gate"]["downstream"] == ["build_core"]
+    assert annual["candidate_gate"]["downstream"] == ["publish"]
+    for task in (*nightly.values(), *annual.values()):
+        assert task["rule"] == "all_success"
+    assert nightly["arrival_gate"]["retries"] == annual["candidate_gate"]["retries"] == 0
+    assert nightly["load"]["retries"] == nightly["load_referenced"]["retries"] == 2
+    assert nightly["load_referenced"]["downstream"] == ["other_feeds"]
+
+
+def test_each_dag_updates_its_asset(bag: dict[str, Any]) -> None:
+    assert bag["dags"]["nightly_load"]["tasks"]["build_core"]["outlets"] == 1
+    assert bag["dags"]["annual_evaluation"]["tasks"]["publish"]["outlets"] == 1
+
+
+@pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.name)
+def test_dag_file_holds_wiring_only(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {
+        name.split(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+    }
+    assert imported <= {"__future__", "datetime", "pendulum", "airflow"}
+    assert not path.name.startswith("dbt_")
+    text = path.read_text(encoding="utf-8").lower()
+    assert "select " not in text
+    assert "now()" not in text
