@@ -149,7 +149,7 @@ def _gate(
     from expectations.gate import run_gate
 
     # it tells of each temporary folder it makes
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     report = run_gate(
         boundary,
         config=settings.warehouse,
