@@ -24,6 +24,7 @@ from ingest.names import FileName, Rank, parse_name
 from ingest.parquet_reader import read_parquet
 from ingest.pipeline import CompiledContract, Counts, FileChecker, scope_key
 from ingest.problems import FileRejectedError, Rejection
+from ingest.quarantine import Trail
 from ingest.reports import FeedReport, LoadReport
 from ingest.sources import Discovery, discover, file_sha256, opened
 from ingest.tables import Table
@@ -42,6 +43,18 @@ _READERS: dict[str, Callable[[Path, Contract], Table]] = {
     "parquet": read_parquet,
 }
 _IDENTITY = ["person_token", "identifier_kind", "identifier"]
+
+
+def open_table(path: Path, contract: Contract, file_format: str) -> Table:
+    """Open a file with the reader of its format.
+
+    Raises:
+        FileRejectedError: the contract does not list the format, or the reader refuses the file.
+    """
+    wanted = file_format.lower()
+    if wanted not in contract.formats or wanted not in _READERS:
+        raise FileRejectedError("file.name", f"format {wanted} is not in the contract", detail_zh="格式不在合同中")
+    return _READERS[wanted](path, contract)
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,7 @@ class FeedLoader:
         self._vault_was_empty = conn.execute("select 1 from vault.person_identity limit 1").fetchone() is None
         self._references = reference_codes(conn, contract)
         self._ledger = self._read_ledger()
+        self._trail = Trail(conn, contract)
         conn.commit()
 
     def _read_ledger(self) -> _Ledger:
@@ -133,29 +147,30 @@ class FeedLoader:
         except FileRejectedError:
             return None
 
-    def load(self, name: str) -> LoadReport:
+    def load(self, name: str, *, again: bool = False) -> LoadReport:
         """Load one file; a rejection is a result, not an error.
 
         Args:
             name: relative to the root, ``archive.zip!member`` for a file in an archive.
+            again: read it even if its content is known.
 
         Returns:
             What became of it.
         """
         try:
             with opened(self._root, name) as path:
-                return self._load_opened(name, path)
+                return self._load_opened(name, path, again=again)
         except FileRejectedError as error:
             # the archive or the file could not even be opened: its name stands for its content
             return self._reject(name, "0" * 64, 0, error.rejection(name), None)
 
-    def _load_opened(self, name: str, path: Path) -> LoadReport:
+    def _load_opened(self, name: str, path: Path, *, again: bool) -> LoadReport:
         sha = file_sha256(path)
         size = path.stat().st_size
         parsed: FileName | None = None
         try:
             parsed = parse_name(name, self._contract)
-            if known := self._known(name, sha, parsed.rank):
+            if not again and (known := self._known(name, sha, parsed.rank)):
                 return known
             return self._land(name, sha, size, path, parsed)
         except FileRejectedError as error:
@@ -217,12 +232,7 @@ class FeedLoader:
     def _land(self, name: str, sha: str, size: int, path: Path, parsed: FileName) -> LoadReport:
         started = datetime.now(UTC)
         contract = self._contract
-        file_format = str(parsed.facts.get("format", path.suffix.lstrip("."))).lower()
-        if file_format not in contract.formats or file_format not in _READERS:
-            raise FileRejectedError(
-                "file.name", f"format {file_format} is not in the contract", detail_zh="格式不在合同中"
-            )
-        table = _READERS[file_format](path, contract)
+        table = open_table(path, contract, str(parsed.facts.get("format", path.suffix.lstrip("."))))
         checker = FileChecker(self._compiled, table, parsed.facts, self._key, self._references)
         load_id = _next_load_id(self._conn)
         self._vault_pending = []
@@ -233,7 +243,7 @@ class FeedLoader:
             self._write_vault(checked.vault, landed, load_id, is_all=landed.height == checked.rows.height)
             self._write_quarantine(checked.quarantine, name, table.sheet, load_id)
         checker.finish()
-        self._refuse_superseded(versions, parsed.rank, sha)
+        self._refuse_superseded(versions, name, parsed.rank, sha)
         versions.finish()
         counts = checker.counts
         report = LoadReport(
@@ -254,9 +264,10 @@ class FeedLoader:
             scopes=tuple(versions.scopes.values()),
             quarantined_by_rule=_rules(counts),
             normalizations=dict(counts.normalizations),
-            warnings=_header_warnings(name, table),
+            warnings=(*_header_warnings(name, table), *(f"{name}: {text}" for text in counts.warnings)),
         )
         self._write_ledger(report, size, parsed.rank, started)
+        self._trail.settle(load_id, name, sha, has_quarantined=counts.quarantined > 0)
         failpoint.hit("load.before_commit")
         self._conn.commit()
         failpoint.hit("load.after_commit")
@@ -265,14 +276,17 @@ class FeedLoader:
         self._remember(report, parsed.rank)
         return report
 
-    def _refuse_superseded(self, versions: Versions, rank: Rank, sha: str) -> None:
-        """An extract older than the last accepted one of its scope changes nothing.
+    def _refuse_superseded(self, versions: Versions, name: str, rank: Rank, sha: str) -> None:
+        """An extract older than the last accepted one of its scope changes nothing, nor does one of the same rank.
 
         Raises:
-            FileRejectedError: file.superseded naming the file in force.
+            FileRejectedError: file.superseded or, for other content under the name in force, file.changed_content;
+                both name the file in force.
         """
         for scope in versions.scopes:
             accepted = self._ledger.accepted.get(scope)
+            if accepted and accepted.rank == rank and accepted.sha256 != sha and accepted.file_name == name:
+                raise FileRejectedError("file.changed_content", f"{accepted.file_name} (load {accepted.load_id})")
             if accepted and accepted.rank and accepted.sha256 != sha and rank < accepted.rank:
                 raise FileRejectedError("file.superseded", f"{accepted.file_name} (load {accepted.load_id})")
 
@@ -425,6 +439,7 @@ def load_feed(
     progress: Progress | None = None,
     *,
     names: tuple[str, ...] | None = None,
+    again: bool = False,
 ) -> FeedReport:
     """Load all offered files of a feed in order, one transaction a file; a rejected file does not stop the others.
 
@@ -437,6 +452,7 @@ def load_feed(
         config: the warehouse.
         progress: called with the report of each file.
         names: load these files only, in this order; default: what discover finds.
+        again: read files even if their content is known (see quarantine.replay).
 
     Returns:
         The report of every file.
@@ -455,7 +471,7 @@ def load_feed(
         ensure_landing(conn, contracts)
         loader = FeedLoader(conn, contract, root, key)
         for name in offered:
-            report = loader.load(name)
+            report = loader.load(name, again=again)
             reports.append(report)
             if progress:
                 progress(report)
@@ -604,7 +620,7 @@ def check_file(path: Path, contracts: dict[str, Contract], *, max_findings: int 
             sheet=table.sheet,
             quarantined_by_rule=_rules(counts),
             normalizations=dict(counts.normalizations),
-            warnings=_header_warnings(path.name, table),
+            warnings=(*_header_warnings(path.name, table), *(f"{path.name}: {text}" for text in counts.warnings)),
         ),
         tuple(findings),
     )
