@@ -79,14 +79,17 @@ def list_feeds(settings: Settings) -> list[str]:
     contracts = ingest.load_contracts()
     with connect("ingest", settings.warehouse) as conn:
         ingest.ensure_landing(conn, contracts)
-    found = ingest.discover(settings.extracts, contracts)
-    ingest.record_unrecognized(settings.extracts, found, settings.warehouse)
+    with ingest.Intake(settings.extracts, contracts, settings.warehouse) as intake:
+        found = intake.discover()
+        ingest.record_unrecognized(intake, found, settings.warehouse)
     files = sum(len(offered) for offered in found.offered.values())
     say(f"extracts: {files} files for {len(contracts)} feeds in {settings.extracts}")
     for name in found.unrecognized:
         say(f"  ! {name}: no contract recognizes this file name")
     for refused in found.refused:
         say(f"  ! {refused.file}: {refused.message_en}")
+    for name in found.elsewhere:
+        say(f"  ! {name}: not taken, the environment names another source for its feed")
     return list(contracts)
 
 
@@ -108,6 +111,10 @@ def load_feed(settings: Settings, feed: str) -> dict[str, Any]:
     )
     for rejection in report.rejections:
         say(f"  ! rejected {rejection.file}: {rejection.rule}: {rejection.message_en}")
+    for item in report.waiting:
+        say(f"  ! waiting {item.file}: {item.reason_en} (looks: {item.looks}, since {item.since})")
+    for name in report.not_arrived:
+        say(f"  ! not arrived {name}: its sender's manifest announces it")
     return report.to_json()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,19 +17,21 @@ import polars_hash as plh
 import psycopg
 from psycopg import sql
 
+from ingest.arrival import Offer, still_growing
 from ingest.contract import Contract
 from ingest.csv_reader import read_csv
 from ingest.identity import TokenKey, check_canary, read_token_key
 from ingest.landing import Versions, copy_in, ensure_landing, reference_codes
+from ingest.manifest import ManifestEntry, check_before, check_rows, controlled
 from ingest.names import FileName, Rank, parse_name
 from ingest.parquet_reader import read_parquet
 from ingest.pipeline import CompiledContract, Counts, FileChecker, scope_key
 from ingest.problems import FileRejectedError, Rejection
 from ingest.quarantine import Trail
 from ingest.reports import FeedReport, LoadReport
-from ingest.sources import Discovery, discover, file_sha256, opened
+from ingest.sources import Discovery, FileGrowingError, Intake, file_sha256, opened
 from ingest.tables import Table
-from ingest.xlsx_reader import read_xlsx
+from ingest.xlsx_reader import read_xls, read_xlsx
 from warehouse import failpoint
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
@@ -40,6 +43,7 @@ Progress = Callable[[LoadReport], None]
 _READERS: dict[str, Callable[[Path, Contract], Table]] = {
     "csv": read_csv,
     "xlsx": read_xlsx,
+    "xls": read_xls,
     "parquet": read_parquet,
 }
 _IDENTITY = ["person_token", "identifier_kind", "identifier"]
@@ -90,7 +94,7 @@ class _Ledger:
 class FeedLoader:
     """Loads files of one feed over one connection; state that every file needs is read once."""
 
-    def __init__(self, conn: Connection, contract: Contract, root: Path, key: TokenKey) -> None:
+    def __init__(self, conn: Connection, contract: Contract, root: Path | Intake, key: TokenKey) -> None:
         """Read what the ledger and the reference feeds know.
 
         Raises:
@@ -158,21 +162,34 @@ class FeedLoader:
             What became of it.
         """
         try:
-            with opened(self._root, name) as path:
+            with opened(self._root, name, self._contract.feed) as path:
                 return self._load_opened(name, path, again=again)
         except FileRejectedError as error:
             # the archive or the file could not even be opened: its name stands for its content
-            return self._reject(name, "0" * 64, 0, error.rejection(name), None)
+            return self.reject(error.rejection(name))
+
+    def reject(self, rejection: Rejection) -> LoadReport:
+        """Reject a file that was not opened: its name stands for its content."""
+        return self._reject(rejection.file, "0" * 64, 0, rejection, None)
+
+    def _announced(self, name: str) -> ManifestEntry | None:
+        """What the sender's manifest says about a file, or None."""
+        return self._root.manifest_entry(self._contract.feed, name) if isinstance(self._root, Intake) else None
 
     def _load_opened(self, name: str, path: Path, *, again: bool) -> LoadReport:
         sha = file_sha256(path)
         size = path.stat().st_size
         parsed: FileName | None = None
+        announced = self._announced(name)
         try:
             parsed = parse_name(name, self._contract)
-            if not again and (known := self._known(name, sha, parsed.rank)):
+            known = None if again else self._known(name, sha, parsed.rank)
+            # what was wrong between manifest and file may have been put right in the manifest
+            if known and not (known.rejection and known.rejection.rule.startswith("manifest.")):
                 return known
-            return self._land(name, sha, size, path, parsed)
+            if announced:
+                check_before(announced, self._contract, sha)
+            return self._land(name, sha, size, path, parsed, announced)
         except FileRejectedError as error:
             self._conn.rollback()
             return self._reject(name, sha, size, error.rejection(name), parsed)
@@ -229,10 +246,14 @@ class FeedLoader:
         assert row is not None
         return int(str(row[0]))
 
-    def _land(self, name: str, sha: str, size: int, path: Path, parsed: FileName) -> LoadReport:
+    def _land(
+        self, name: str, sha: str, size: int, path: Path, parsed: FileName, announced: ManifestEntry | None
+    ) -> LoadReport:
         started = datetime.now(UTC)
         contract = self._contract
         table = open_table(path, contract, str(parsed.facts.get("format", path.suffix.lstrip("."))))
+        if announced:
+            table = controlled(table, contract, announced)
         checker = FileChecker(self._compiled, table, parsed.facts, self._key, self._references)
         load_id = _next_load_id(self._conn)
         self._vault_pending = []
@@ -242,7 +263,10 @@ class FeedLoader:
             landed = versions.add(checked.rows, checked.known_keys)
             self._write_vault(checked.vault, landed, load_id, is_all=landed.height == checked.rows.height)
             self._write_quarantine(checked.quarantine, name, table.sheet, load_id)
-        checker.finish()
+        if announced:
+            check_rows(announced, checker.counts.rows_in)
+        if announced is None or announced.rows != 0 or checker.counts.rows_in:
+            checker.finish()  # no rows are right where the sender says that there are none
         self._refuse_superseded(versions, name, parsed.rank, sha)
         versions.finish()
         counts = checker.counts
@@ -433,7 +457,7 @@ def _header_warnings(name: str, table: Table) -> tuple[str, ...]:
 
 def load_feed(
     feed_id: str,
-    root: Path,
+    root: Path | Intake,
     contracts: dict[str, Contract],
     config: WarehouseConfig,
     progress: Progress | None = None,
@@ -447,35 +471,62 @@ def load_feed(
 
     Args:
         feed_id: contract id.
-        root: the extract root.
+        root: the extract root, or an intake; with a root, the environment may name another source for the feed.
         contracts: all contracts.
         config: the warehouse.
         progress: called with the report of each file.
-        names: load these files only, in this order; default: what discover finds.
+        names: load these files only, in this order; default: what the feed's source offers and is complete.
         again: read files even if their content is known (see quarantine.replay).
 
     Returns:
-        The report of every file.
+        The report of every file; also which files wait, and which a manifest announces in vain.
 
     Raises:
         KeyError: no such feed.
+        SourceSettingsError: the environment describes no source.
+        SourceError: the source cannot be reached; what was loaded before stays.
         TokenKeyError: the token key is missing or wrong; nothing was loaded.
         LockBusyError: another load did not end in time.
     """
     contract = contracts[feed_id]
     started = time.monotonic()
     key = read_token_key(config)
-    offered = discover(root, contracts).offered[feed_id] if names is None else names
-    reports = []
-    with writer_lock(config, "ingest", "load", feed_id), connect("ingest", config) as conn:
+    reports: list[LoadReport] = []
+
+    def done(report: LoadReport) -> None:
+        reports.append(report)
+        if progress:
+            progress(report)
+
+    with ExitStack() as stack:
+        intake = root if isinstance(root, Intake) else stack.enter_context(Intake(root, contracts, config))
+        stack.enter_context(writer_lock(config, "ingest", "load", feed_id))
+        conn = stack.enter_context(connect("ingest", config))
         ensure_landing(conn, contracts)
-        loader = FeedLoader(conn, contract, root, key)
-        for name in offered:
-            report = loader.load(name, again=again)
-            reports.append(report)
-            if progress:
-                progress(report)
-    return FeedReport(feed_id, tuple(reports), time.monotonic() - started)
+        loader = FeedLoader(conn, contract, intake, key)
+        offer = intake.offer(feed_id) if names is None else Offer(names)
+        waiting = list(offer.waiting)
+        for name in offer.ready:
+            try:
+                done(loader.load(name, again=again))
+            except FileGrowingError:
+                waiting.append(still_growing(name))
+        for rejection in offer.overdue:
+            done(loader.reject(rejection))
+        missing = tuple(name for name in offer.not_arrived if not _was_loaded(conn, feed_id, name))
+    return FeedReport(feed_id, tuple(reports), time.monotonic() - started, tuple(waiting), missing)
+
+
+def _was_loaded(conn: Connection, feed_id: str, name: str) -> bool:
+    """Whether a file of this name, packed or not, was taken in before."""
+    return (
+        conn.execute(
+            "select 1 from ledger.load where feed = %s and split_part(file_name, '!', 1) in (%s, %s)"
+            " and status in ('landed', 'unchanged') limit 1",
+            (feed_id, name, f"{name}.gz"),
+        ).fetchone()
+        is not None
+    )
 
 
 def feed_of(name: str, contracts: dict[str, Contract]) -> str | None:
@@ -495,10 +546,11 @@ def load_file(path: Path, root: Path, contracts: dict[str, Contract], config: Wa
     feed = feed_of(name, contracts)
     if feed is None:
         raise ValueError(f"no contract recognizes the name {name}")
-    return load_feed(feed, root, contracts, config, names=(name,)).files[0]
+    with Intake(root, contracts, config, environ={}) as intake:
+        return load_feed(feed, intake, contracts, config, names=(name,)).files[0]
 
 
-def record_unrecognized(root: Path, discovery: Discovery, config: WarehouseConfig) -> int:
+def record_unrecognized(root: Path | Intake, discovery: Discovery, config: WarehouseConfig) -> int:
     """Write files that no contract recognizes, and archives that were refused, to the ledger, once each.
 
     Returns:
@@ -509,7 +561,7 @@ def record_unrecognized(root: Path, discovery: Discovery, config: WarehouseConfi
     with writer_lock(config, "ingest", "load", "unrecognized"), connect("ingest", config) as conn:
         for name in (*discovery.unrecognized, *refused):
             rejection = refused.get(name)
-            place = root / name
+            place = (root.root if isinstance(root, Intake) else root) / name
             if place.is_symlink() and rejection:
                 # a link that leads outside is not followed; it stands for itself
                 sha, size = hashlib.sha256(str(place.readlink()).encode()).hexdigest(), 0
@@ -517,7 +569,7 @@ def record_unrecognized(root: Path, discovery: Discovery, config: WarehouseConfi
                 try:
                     with opened(root, name) as path:
                         sha, size = file_sha256(path), path.stat().st_size
-                except FileRejectedError:
+                except (FileRejectedError, FileGrowingError):
                     continue
             status = "rejected" if rejection else "unrecognized"
             if conn.execute(
