@@ -164,7 +164,7 @@ def judge(
     look_again: Callable[[str], tuple[int | None, float | None] | None],
     *,
     clock: Callable[[], float] = time.time,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None] | None = None,
 ) -> Offer:
     """Sort candidates into ready, waiting and overdue; counts this look.
 
@@ -177,13 +177,13 @@ def judge(
         looks: of earlier calls; updated.
         look_again: carrier -> size and time of change now, or None where it is gone.
         clock: seconds since 1970.
-        pause: waits so many seconds.
+        pause: waits so many seconds; default: time passes.
 
     Returns:
         The offer, without ``not_arrived``.
     """
     now = clock()
-    growing = _growing(candidates, policy, looks, look_again, now, pause)
+    growing = _growing(candidates, policy, looks, look_again, now, pause or _pause)
     ready: list[str] = []
     waiting: list[Waiting] = []
     overdue: list[Rejection] = []
@@ -243,6 +243,10 @@ def _rejection(name: str, reason: str, limit: tuple[str, str]) -> Rejection:
     english, chinese = _REASONS[reason]
     rule = "manifest.missing" if reason == "no_manifest" else "file.incomplete"
     return FileRejectedError(rule, f"{english}, {limit[0]}", detail_zh=f"{chinese}，{limit[1]}").rejection(name)
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _growing(

@@ -21,6 +21,7 @@ import polars as pl
 from ingest.archives import leads_outside
 from ingest.codelists import spelling
 from ingest.contract import Contract
+from ingest.names import base_name
 from ingest.problems import FileRejectedError
 from ingest.tables import LINE, Batch, Table
 from ingest.values import NUMERIC_CELL
@@ -76,7 +77,7 @@ class _UnreadableError(ValueError):
 
 def is_manifest(name: str) -> bool:
     """Whether a relative name is that of a manifest."""
-    base = unicodedata.normalize("NFC", PurePosixPath(name).name).lower()
+    base = base_name(name).lower()
     return base.endswith(_SUFFIXES) or (base.endswith((".json", ".csv")) and base.rpartition(".")[0] in _FOLDER_NAMES)
 
 
@@ -84,7 +85,7 @@ def described_file(name: str) -> str | None:
     """The one file that a manifest's own name names, or None for a folder's manifest."""
     lower = name.lower()
     suffix = next((suffix for suffix in _SUFFIXES if lower.endswith(suffix)), None)
-    return name[: -len(suffix)] if suffix and PurePosixPath(name).name.lower() != suffix[1:] else None
+    return name[: -len(suffix)] if suffix and base_name(name).lower() != suffix else None
 
 
 def read_manifest(content: bytes, name: str) -> tuple[ManifestEntry, ...]:
@@ -100,9 +101,9 @@ def read_manifest(content: bytes, name: str) -> tuple[ManifestEntry, ...]:
         rows = _json_rows(text) if name.lower().endswith(".json") else _csv_rows(text)
         if not rows:
             raise _UnreadableError("it lists no file")
-        return tuple(_entry(row, name, PurePosixPath(alone).name if alone else None) for row in rows)
+        return tuple(_entry(row, name, base_name(alone) if alone else None) for row in rows)
     except _UnreadableError as error:
-        return (ManifestEntry(PurePosixPath(alone).name if alone else "*", name, broken=str(error)),)
+        return (ManifestEntry(base_name(alone) if alone else "*", name, broken=str(error)),)
 
 
 def _decoded(content: bytes) -> str:

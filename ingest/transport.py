@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 import yaml
 
+from ingest.problems import FileRejectedError
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
 
 PREFIX = "EDUPA_SOURCE_"
@@ -353,7 +354,7 @@ def attempts(
     for number in range(1, limits.tries + 1):
         try:
             return operation()
-        except (FileGrowingError, SourceError):
+        except (FileGrowingError, FileRejectedError, SourceError):
             raise
         except PermanentError as error:
             raise SourceError(f"{settings.label} ({settings.variable}): cannot {what}: {error}") from None

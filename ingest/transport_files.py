@@ -285,4 +285,4 @@ class RemoteFiles:
             if not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 2)
+                    await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 0.5)
