@@ -223,6 +223,14 @@ def _folder_sha256(folder: Path, pattern: str) -> str:
     return digest.hexdigest()
 
 
+def _contracts_sha256() -> str:
+    """Hash over the contracts of all configured folders."""
+    from ingest.contract import contract_folders
+
+    digests = [_folder_sha256(folder, "*.yaml") for folder in contract_folders()]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def _git_commit() -> str | None:
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
@@ -263,7 +271,7 @@ def publish(
         reason=reason,
         provenance=Provenance(
             git_commit=_git_commit(),
-            contracts_sha256=_folder_sha256(PROJECT_ROOT / "ingest" / "contracts", "*.yaml"),
+            contracts_sha256=_contracts_sha256(),
             seeds_sha256=_folder_sha256(PROJECT_ROOT / "dbt_project" / "seeds", "*.csv"),
             input_sha256=_input_sha256(settings),
         ),

@@ -21,8 +21,9 @@ from ingest.load import open_table
 from ingest.names import base_name, parse_name
 from ingest.pipeline import CompiledContract
 from ingest.problems import FileRejectedError
+from ingest.profile import header_texts
 from ingest.quarantine import OpenFile, QuarantineError, as_loaded
-from ingest.tables import EXTRA, LINE, Table
+from ingest.tables import LINE, Table
 from ingest.values import NUMERIC_CELL
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -35,9 +36,7 @@ _PREFIX = "退回_"
 _TITLE = (
     "退回修改：{file}。共{total}行，其中{wrong}行有问题（黄色为问题行，红色为问题单元格，原因见“需要修改的问题”列）。"
 )
-_ADVICE = (
-    "请直接在本表修改，改好后按“{example}”的格式命名（导出日期用修改当日），放回原目录重新报送。前两列删不删都可以。"
-)
+_ADVICE = "请直接在本表修改，改好后按“{example}”的名称保存（日期用修改当日），放回原目录重新报送。前两列删不删都可以。"
 _ONLY_WRONG = "行数过多，本表只列出有问题的行：请在原文件中修改。"
 
 
@@ -85,23 +84,27 @@ def _rows(table: Table, compiled: CompiledContract) -> Iterator[tuple[int, list[
                 yield line, row
 
 
-def _headers(table: Table) -> list[str]:
-    """The header as the county wrote it."""
-    unknown = list(table.header.unknown)
-    extras = [name for name in table.header.columns if name.startswith(EXTRA)]
-    are_named = len(unknown) == len(extras)
-    result = []
-    for position, name in enumerate(table.header.columns, 1):
-        if name.startswith(EXTRA):
-            result.append(unknown.pop(0) if are_named else f"第{position}列")
-        else:
-            result.append(table.header.headers[name])
-    return result
-
-
 def workbook_name(file_name: str) -> str:
     """Name of the workbook for a file; no contract's stem fits it, so it is never loaded by mistake."""
     return f"{_PREFIX}{Path(base_name(file_name)).stem}.xlsx"
+
+
+def require_outside(folder: Path, root: Path) -> None:
+    """Make sure that workbooks are not written where files are loaded from.
+
+    Raises:
+        QuarantineError: the folder lies below the root.
+    """
+    if folder.resolve().is_relative_to(root.resolve()):
+        raise QuarantineError(f"{folder} lies below {root}: name another folder, what lies there is loaded")
+
+
+def _new_name(file_name: str, contract: Contract) -> str:
+    """The name under which the corrected workbook is to be sent: the old one with another extract date."""
+    base = base_name(file_name)
+    found = contract.file_pattern.match(base)
+    begin = found.start("extract_date") if found else len(base)
+    return f"{base[:begin]}年月日8位.xlsx"
 
 
 def export(conn: Connection, contract: Contract, root: Path, file: OpenFile, folder: Path) -> Workbook:
@@ -120,8 +123,7 @@ def export(conn: Connection, contract: Contract, root: Path, file: OpenFile, fol
     Raises:
         QuarantineError: the file is gone, changed or unreadable, or the folder lies below the extracts.
     """
-    if folder.resolve().is_relative_to(root.resolve()):
-        raise QuarantineError(f"{folder} lies below {root}: name another folder, what lies there is loaded")
+    require_outside(folder, root)
     marks = _marks(conn, file.load_id)
     with as_loaded(root, file) as source:
         try:
@@ -143,7 +145,7 @@ def _write(path: Path, table: Table, contract: Contract, file_name: str, marks: 
     is_cut = total > MAX_ROWS
     if is_cut:
         rows = [row for row in rows if row[0] in marks][:MAX_ROWS]
-    headers = _headers(table)
+    headers = header_texts(table)
     position = {name: index for index, name in enumerate(table.header.columns)}
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.close(descriptor)
@@ -162,7 +164,7 @@ def _write(path: Path, table: Table, contract: Contract, file_name: str, marks: 
         wrapped = book.add_format({**text, "bg_color": "#FFF2CC", "text_wrap": True, "font_color": "#C00000"})
         marked = {line for line, _ in rows} & set(marks)
         sheet.write_string(0, 0, _TITLE.format(file=base_name(file_name), total=total, wrong=len(marks)), title)
-        example = contract.custom["fileName"].get("example", "")
+        example = _new_name(file_name, contract)
         sheet.write_string(1, 0, _ONLY_WRONG if is_cut else _ADVICE.format(example=example), plain)
         for column, header in enumerate([*_MARKS, *headers]):
             sheet.write_string(2, column, header[:MAX_CELL], head)
