@@ -40,7 +40,7 @@ _OPTIONS = {
     "http": set[str](),
     "https": set[str](),
 }
-_LIMITS = {"timeout": float, "tries": int, "settle": float, "max_bytes": int}
+_LIMITS = {"timeout": float, "tries": int, "backoff": float, "settle": float, "max_bytes": int}
 
 Result = TypeVar("Result")
 
@@ -168,7 +168,7 @@ class SourceSettings:
 
 
 def default_limits(environ: Mapping[str, str]) -> Limits:
-    """Bounds from EDUPA_TRANSFER_TIMEOUT, _TRIES, _SETTLE and _MAX_BYTES.
+    """Bounds from EDUPA_TRANSFER_TIMEOUT, _TRIES, _BACKOFF, _SETTLE and _MAX_BYTES.
 
     Raises:
         SourceSettingsError: not a positive number.
@@ -185,7 +185,7 @@ def _limited(limits: Limits, variable: str, name: str, text: str) -> Limits:
         value = _LIMITS[name](text)
     except ValueError:
         value = -1
-    if value < 0 or (value == 0 and name != "settle"):
+    if value < 0 or (value == 0 and name not in ("settle", "backoff")):
         raise SourceSettingsError(f"{variable}: {name} must be a positive number")
     changes: dict[str, Any] = {name: value}
     return replace(limits, **changes)

@@ -160,8 +160,10 @@ class RemoteFiles:
         return attempts(self.settings, what, once, _describe, self.close)
 
     def close(self) -> None:
-        """Drop the connection; its transport closes with its last reference."""
-        self._system = None
+        """Drop the connection; those of s3 and http close with their last reference."""
+        system, self._system = self._system, None
+        if system is not None and self.settings.scheme == "sftp":
+            system.loop.call_soon_threadsafe(system.client.close)
 
     def entries(self) -> tuple[Entry, ...]:
         """Every file below the URL; on http those that the index pages link to, or the URL itself.

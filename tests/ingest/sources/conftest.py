@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from ingest import Contract, Intake
+from tests.conftest import make_warehouse
 from tests.ingest.sources.servers import Proxy, Remote, http_server, s3_server, sftp_server
 from warehouse.config import WarehouseConfig
+from warehouse.server import stop
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +39,17 @@ def remote(request: pytest.FixtureRequest, servers: dict[str, Remote]) -> Remote
     return server
 
 
+@pytest.fixture(scope="session")
+def own_server() -> Iterator[WarehouseConfig]:
+    """One server for all tests of this folder; each begins with it emptied."""
+    home = Path(tempfile.mkdtemp(prefix="edupa-test-"))
+    home.chmod(0o755)
+    config = make_warehouse(home)
+    yield config
+    stop(config, mode="immediate")
+    shutil.rmtree(home, ignore_errors=True)
+
+
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     folder = tmp_path / "secrets"
@@ -57,7 +71,10 @@ def reach(root: Path, contracts: dict[str, Contract], config: WarehouseConfig) -
     """An intake for which a server is the source of feeds, with its secret in a file."""
 
     def make(server: Remote, *feeds: str, port: int | None = None, **limits: object) -> Intake:
-        environ = {f"EDUPA_TRANSFER_{name.upper()}": str(value) for name, value in {"settle": 0, **limits}.items()}
+        environ = {
+            f"EDUPA_TRANSFER_{name.upper()}": str(value)
+            for name, value in {"settle": 0, "backoff": 0.05, **limits}.items()
+        }
         for feed in feeds:
             environ[f"EDUPA_SOURCE_{feed.upper()}"] = server.url(port)
             path = config.secrets_dir / f"source_{feed}"

@@ -1,4 +1,4 @@
-"""Servers that a test starts and stops on this machine: SFTP, S3, HTTP, and a proxy that cuts or freezes connections."""
+"""Servers that a test starts and stops: SFTP, S3, HTTP, and a proxy that cuts or freezes connections."""
 
 from __future__ import annotations
 

@@ -108,9 +108,8 @@ def test_without_a_time_of_change_an_earlier_look_counts() -> None:
     offer = judge([same], Policy(), looks, lambda _: None, clock=lambda: 1000.0, pause=pytest.fail)
     assert offer.ready == ("a",)
     grown = replace(same, size=11)
-    offer = judge(
-        [grown], Policy(), Looks(None, {"a": dict(seen)}), lambda _: (12, None), clock=lambda: 1000.0, pause=lambda _: None
-    )
+    looks = Looks(None, {"a": dict(seen)})
+    offer = judge([grown], Policy(), looks, lambda _: (12, None), clock=lambda: 1000.0, pause=lambda _: None)
     assert offer.waiting[0].looks == 2
 
 

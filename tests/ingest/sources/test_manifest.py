@@ -14,8 +14,18 @@ import pytest
 
 from ingest import Contract
 from ingest.manifest import described_file, is_manifest, read_manifest
-from tests.ingest.golden import COUNT_NAME, EVENT_NAME, PUPIL_NAME, count_row, counts, event, pupil, pupils, write_csv
-from tests.ingest.golden import write_xlsx
+from tests.ingest.golden import (
+    COUNT_NAME,
+    EVENT_NAME,
+    PUPIL_NAME,
+    count_row,
+    counts,
+    event,
+    pupil,
+    pupils,
+    write_csv,
+    write_xlsx,
+)
 from tests.ingest.sources.test_arrival import asking
 from tests.ingest.sources.test_arrival import load as load_pupils
 from warehouse.config import WarehouseConfig
@@ -105,7 +115,7 @@ def test_totals_leave_out_what_is_no_data(root: Path, contracts: Contracts, conf
     rows = [*counts(), count_row(school="bad", grade="一年级", 在校生数=7)]
     write_xlsx(root / "E03", rows)  # with title, unit, a row of totals and a footer
     total = sum(row["在校生数"] for row in rows)
-    said = f"文件名,行数,合计:在校生数,方式\n{COUNT_NAME},{len(rows)},\"{total:,}\",全量\n"
+    said = f'文件名,行数,合计:在校生数,方式\n{COUNT_NAME},{len(rows)},"{total:,}",全量\n'
     say(root, said, "E03/报送清单.csv")
     report = load_counts(root, contracts, config)
     assert [(file.status, file.rows_in) for file in report.files] == [("landed", len(rows))]
@@ -194,7 +204,7 @@ def test_what_is_no_manifest(text: str, why: str) -> None:
 
 
 def test_forms_of_a_manifest() -> None:
-    listed = read_manifest('[{"file":"a.csv","rows":3,"totals":{"x":0.1}},{"file":"b.csv"}]'.encode(), "manifest.json")
+    listed = read_manifest(b'[{"file":"a.csv","rows":3,"totals":{"x":0.1}},{"file":"b.csv"}]', "manifest.json")
     assert [(entry.file, entry.rows) for entry in listed] == [("a.csv", 3), ("b.csv", None)]
     assert listed[0].totals == {"x": Decimal("0.1")}
     table = "文件名,记录数,报送方式,total:金额\na.csv,３,全量,1.50\n,,,\n".encode("gb18030")

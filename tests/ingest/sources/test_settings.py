@@ -39,7 +39,11 @@ def test_without_settings_every_feed_is_read_from_the_root(home: WarehouseConfig
 def test_sftp(home: WarehouseConfig) -> None:
     secret(home, "password: 'p:w@#'\nknown_hosts: /etc/kh\n")
     found = read(home, EDUPA_SOURCE_PUPIL="sftp://us%40er@host:2222/out/going?timeout=5&tries=7&settle=0")
-    assert (found.scheme, found.url, found.label) == ("sftp", "sftp://host:2222/out/going", "sftp://host:2222/out/going")
+    assert (found.scheme, found.url, found.label) == (
+        "sftp",
+        "sftp://host:2222/out/going",
+        "sftp://host:2222/out/going",
+    )
     assert found.options == {"username": "us@er", "password": "p:w@#", "known_hosts": "/etc/kh"}
     assert (found.limits.timeout, found.limits.tries, found.limits.settle) == (5.0, 7, 0.0)
     assert "p:w" not in repr(found)
@@ -67,9 +71,7 @@ def test_a_database(home: WarehouseConfig, tmp_path: Path) -> None:
     query = tmp_path / "q.sql"
     query.write_text("select 1", encoding="utf-8")
     secret(home, "password: x\n")
-    found = read(
-        home, EDUPA_SOURCE_PUPIL="postgresql+psycopg://u@h:5433/registry", EDUPA_SOURCE_PUPIL_QUERY=str(query)
-    )
+    found = read(home, EDUPA_SOURCE_PUPIL="postgresql+psycopg://u@h:5433/registry", EDUPA_SOURCE_PUPIL_QUERY=str(query))
     assert (found.scheme, found.query, found.label) == ("database", "select 1", "postgresql+psycopg://h:5433/registry")
 
 
@@ -122,12 +124,18 @@ def test_airflow_connections(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
     password = "canary-password"
-    connection(monkeypatch, conn_type="sftp", host="h", port=2200, login="u", password=password, extra={"key_file": "/k"})
+    connection(
+        monkeypatch, conn_type="sftp", host="h", port=2200, login="u", password=password, extra={"key_file": "/k"}
+    )
     found = read(home, EDUPA_SOURCE_PUPIL="conn://registry/out?tries=2")
     assert (found.url, found.limits.tries) == ("sftp://h:2200/out", 2)
     assert found.options == {"username": "u", "password": password, "key_file": "/k"}
     connection(
-        monkeypatch, conn_type="aws", login="AK", password=password, extra={"endpoint_url": "https://m", "region_name": "r"}
+        monkeypatch,
+        conn_type="aws",
+        login="AK",
+        password=password,
+        extra={"endpoint_url": "https://m", "region_name": "r"},
     )
     found = read(home, EDUPA_SOURCE_PUPIL="conn://registry/bucket/pre/fix")
     assert (found.url.rstrip("?"), found.options["endpoint_url"], found.options["key"]) == (
