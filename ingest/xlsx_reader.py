@@ -1,4 +1,4 @@
-"""Read xlsx with typed cells.
+"""Read xlsx and old xls with typed cells.
 
 A number in a column of ID numbers has lost digits before we see it, and every reader that returns text returns a
 plausible wrong ID. So cells keep their type until the contract has said what the column is: a numeric cell in a
@@ -8,6 +8,7 @@ column of long numbers or dates carries the mark values.NUMERIC_CELL.
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
@@ -68,8 +69,33 @@ def _inspect_package(path: Path) -> None:
         ) from None
 
 
+#: start of the globals of an old workbook (BIFF8), and its records for the date system and the end
+_BIFF_GLOBALS = b"\x09\x08\x10\x00\x00\x06\x05\x00"
+_BIFF_DATEMODE, _BIFF_END = 0x0022, 0x000A
+
+
+def _inspect_old(path: Path) -> None:
+    """Refuse an old workbook whose dates count from 1904.
+
+    Raises:
+        FileRejectedError: file.damaged.
+    """
+    with path.open("rb") as handle:
+        content = handle.read(64 * 1024**2)
+    position = content.find(_BIFF_GLOBALS)
+    while 0 <= position <= len(content) - 6:
+        kind, length = struct.unpack_from("<HH", content, position)
+        if kind == _BIFF_DATEMODE and content[position + 4] == 1:
+            raise FileRejectedError(
+                "file.damaged", "its dates count from 1904", detail_zh="使用1904日期系统，日期不可靠"
+            )
+        if kind == _BIFF_END:
+            return
+        position += 4 + length
+
+
 def _has_data(sheet: CalamineSheet) -> bool:
-    return sheet.start is not None and sheet.total_height > 0
+    return sheet.start is not None
 
 
 def _only_sheet(workbook: CalamineWorkbook) -> CalamineSheet:
@@ -133,6 +159,19 @@ def _fill_merged(rows: list[list[Any]], sheet: CalamineSheet, first_data: int) -
                 rows[row][left] = rows[top][left]
 
 
+def _require_start(path: Path, magic: bytes, suffix: str) -> None:
+    with path.open("rb") as handle:
+        start = handle.read(8)
+    if not start:
+        raise FileRejectedError("file.empty")
+    if not start.startswith(magic):
+        raise FileRejectedError(
+            "file.damaged",
+            f"the name says {suffix} but the content is another format",
+            detail_zh=f"扩展名为{suffix}，内容不是",
+        )
+
+
 def read_xlsx(path: Path, contract: Contract) -> Table:
     """Open an xlsx file: its one sheet with data, its header, batches of rows.
 
@@ -140,15 +179,23 @@ def read_xlsx(path: Path, contract: Contract) -> Table:
         FileRejectedError: file.empty, file.damaged, file.zip_unsafe, file.sheets, header.missing_column,
             header.duplicate.
     """
-    with path.open("rb") as handle:
-        start = handle.read(8)
-    if not start:
-        raise FileRejectedError("file.empty")
-    if not start.startswith(b"PK"):
-        raise FileRejectedError(
-            "file.damaged", "the name says xlsx but the content is another format", detail_zh="扩展名为xlsx，内容不是"
-        )
+    _require_start(path, b"PK", "xlsx")
     _inspect_package(path)
+    return _read_workbook(path, contract)
+
+
+def read_xls(path: Path, contract: Contract) -> Table:
+    """Open an old xls file, as read_xlsx does.
+
+    Raises:
+        FileRejectedError: as read_xlsx.
+    """
+    _require_start(path, b"\xd0\xcf\x11\xe0", "xls")
+    _inspect_old(path)
+    return _read_workbook(path, contract)
+
+
+def _read_workbook(path: Path, contract: Contract) -> Table:
     try:
         workbook = CalamineWorkbook.from_path(path)
         sheet = _only_sheet(workbook)
