@@ -7,6 +7,7 @@ persons. In doubt the draft protects a column (classification vault: it never la
 from __future__ import annotations
 
 import calendar
+import copy
 import csv
 import io
 import itertools
@@ -81,7 +82,7 @@ class AuthoringError(ValueError):
 
 @dataclass(frozen=True)
 class NameGuess:
-    """What the name of a file seems to say."""
+    """What the name of a file seems to say; ``literal``: parts beside the subject that were not understood."""
 
     stem: str
     pattern: str
@@ -90,6 +91,7 @@ class NameGuess:
     period: int | None
     extract_date: date
     file_format: str
+    literal: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,13 @@ def _words() -> dict[str, str]:
         return {row["zh"]: row["en"] for row in csv.DictReader(handle)}
 
 
+@cache
+def _document(path: Path, sha256: str) -> dict[str, Any]:
+    """A contract's YAML, read once per content."""
+    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return document
+
+
 def translate(header: str) -> str | None:
     """English snake_case name of a Chinese header, word by word; None where a word is not known."""
     text = re.sub(r"[(（].*?[)）]|[*＊\s]", "", header)
@@ -175,6 +184,7 @@ def guess_name(file_name: str, lists: dict[str, CodeList]) -> NameGuess:
     county: tuple[str, str] | None = None
     period: int | None = None
     extract: date | None = None
+    literal: list[str] = []
     for index, part in enumerate(parts):
         following = parts[index + 1] if index + 1 < len(parts) else ""
         owner = next((each for each in lists.values() if part in each.entries and each.find(following) == part), None)
@@ -194,6 +204,7 @@ def guess_name(file_name: str, lists: dict[str, CodeList]) -> NameGuess:
             pieces.append(r"(?P<period>\d{4})")
         else:
             pieces.append(re.escape(part))
+            literal += [part] if index else []
     if extract is None:
         raise AuthoringError(
             f"{base}: the name must end in the extract date, for without it nobody can tell which of two files is the"
@@ -208,6 +219,7 @@ def guess_name(file_name: str, lists: dict[str, CodeList]) -> NameGuess:
         period,
         extract,
         file_format,
+        tuple(literal),
     )
 
 
@@ -357,7 +369,7 @@ def _adopt(
 
 def _portable(contract: Contract, name: str, header: str, other_headers: frozenset[str]) -> dict[str, Any]:
     """What of a column's block holds in another feed too, under the header that it has there."""
-    document = yaml.safe_load(contract.path.read_text(encoding="utf-8"))
+    document = _document(contract.path, contract.sha256)
     source = next(item for item in document["schema"][0]["properties"] if item["name"] == name)
     custom = []
     for item in source["customProperties"]:
@@ -367,8 +379,8 @@ def _portable(contract: Contract, name: str, header: str, other_headers: frozens
             if aliases:
                 custom.append({"property": "headers", "value": aliases})
         elif item["property"] in _PORTABLE:
-            custom.append(item)
-    block = {key: value for key, value in source.items() if not key.startswith("primaryKey")}
+            custom.append(dict(item))
+    block = {key: copy.deepcopy(value) for key, value in source.items() if not key.startswith("primaryKey")}
     block.update(businessName=header, customProperties=custom)
     return block
 
@@ -511,6 +523,11 @@ class _Drafter:
             self.notes.append(
                 "no column repeats the county of the file's name: as it is, the file of one county would end the rows"
                 " of all others; ask for a column with the county"
+            )
+        if self.named.literal:
+            self.notes.append(
+                f"the file's name also holds {'、'.join(self.named.literal)}: only names with exactly these words are"
+                " recognized; where other files differ here, widen the pattern"
             )
         protected = [column.header for column in columns if column.block["classification"] == "vault"]
         if protected:
