@@ -88,6 +88,8 @@ def list_feeds(settings: Settings) -> list[str]:
         say(f"  ! {name}: no contract recognizes this file name")
     for refused in found.refused:
         say(f"  ! {refused.file}: {refused.message_en}")
+    for message in found.unreachable:
+        say(f"  ! {message}")
     for name in found.elsewhere:
         say(f"  ! {name}: not taken, the environment names another source for its feed")
     return list(contracts)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.contract import Contract
+from ingest.contract import Contract, ContractError
 from ingest.problems import FileRejectedError, Rejection
 
 #: names of files that their sender has not finished, by the end of the name
@@ -30,6 +30,7 @@ DONE_SUFFIX = ".done"
 #: a second look within one run waits no longer than this, for all files together
 MAX_PAUSE_SECONDS = 60.0
 
+_ARRIVAL_WORDS = {"done", "settleSeconds", "maxLooks", "maxHours"}
 _REASONS = {
     "unfinished": ("its name says that it is unfinished", "文件名表明尚未传完"),
     "growing": ("it is still growing", "文件仍在增长"),
@@ -111,15 +112,21 @@ class Offer:
 
 
 def policy_of(contract: Contract) -> Policy:
-    """The contract's rules of arrival."""
-    said = contract.custom.get("arrival") or {}
+    """The contract's rules of arrival.
+
+    Raises:
+        ContractError: they hold a word that means nothing.
+    """
+    said, manifest = contract.custom.get("arrival") or {}, contract.custom.get("manifest") or {}
+    if unknown := (set(said) - _ARRIVAL_WORDS) | (set(manifest) - {"required"}):
+        raise ContractError(f"{contract.path}:1: arrival or manifest: unknown word {min(unknown)!r}")
     looks, hours, settle = said.get("maxLooks"), said.get("maxHours"), said.get("settleSeconds")
     return Policy(
         bool(said.get("done", False)),
         float(settle) if settle is not None else None,
         int(looks) if looks is not None else None,
         float(hours) if hours is not None else None,
-        bool((contract.custom.get("manifest") or {}).get("required", False)),
+        bool(manifest.get("required", False)),
     )
 
 
@@ -141,20 +148,30 @@ class Looks:
         if home is None:
             return cls(None)
         path = home / "arrivals" / f"{feed}.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            content = {}
-        return cls(path, content if isinstance(content, dict) else {})
+        return cls(path, read_json(path))
 
     def write(self) -> None:
         """Keep the looks, all or nothing."""
         if self.path is None or (not self.files and not self.path.exists()):
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps(self.files, ensure_ascii=False, indent=1), encoding="utf-8")
-        draft.replace(self.path)
+        write_json(self.path, self.files)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object kept in a file; empty where there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Keep a JSON object in a file, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    draft.replace(path)
 
 
 def judge(

@@ -9,19 +9,39 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import Any
 
 from ingest.archives import check_gzip, gzip_member, safe_members, unpacked_gzip, unpacked_member
-from ingest.arrival import DONE_SUFFIX, PARTIAL_SUFFIXES, Candidate, Looks, Offer, judge, policy_of
+from ingest.arrival import (
+    DONE_SUFFIX,
+    PARTIAL_SUFFIXES,
+    Candidate,
+    Looks,
+    Offer,
+    judge,
+    policy_of,
+    read_json,
+    write_json,
+)
 from ingest.contract import Contract
 from ingest.manifest import MAX_BYTES, ManifestEntry, entries_by_file, is_manifest, read_manifest
 from ingest.names import MEMBER, base_name, parse_name
 from ingest.problems import FileRejectedError, Rejection
-from ingest.transport import Entry, FileGrowingError, Source, SourceError, SourceSettingsError, read_settings
+from ingest.transport import (
+    Entry,
+    FileGrowingError,
+    Source,
+    SourceError,
+    SourceSettingsError,
+    read_settings,
+    timed_version,
+)
 from warehouse.config import WarehouseConfig
 
 __all__ = [
@@ -41,6 +61,8 @@ __all__ = [
 
 #: archives kept unpacked from a remote source while an intake is open
 MAX_SPOOLED = 4
+#: a file that was written so recently is fetched again where only its time of change tells versions apart
+FRESH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,7 @@ class Discovery:
         waiting: unfinished files, left for the next run.
         not_arrived: feed -> names that a manifest announces and that are not there.
         elsewhere: files in one source that belong to a feed which is read from another.
+        unreachable: why sources could not be listed; the others were.
     """
 
     offered: dict[str, tuple[str, ...]]
@@ -62,6 +85,7 @@ class Discovery:
     waiting: tuple[str, ...]
     not_arrived: dict[str, tuple[str, ...]] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
 
 
 class LocalFiles:
@@ -182,6 +206,7 @@ class Intake:
         self._shelves: dict[int, _Shelf] = {}
         self._spooled: dict[tuple[int, str], tuple[Path, ExitStack]] = {}
         self._bound: set[str] = set()
+        self._known: dict[str, dict[str, Any]] = {}
         shared: dict[tuple[object, ...], Source] = {}
         for feed, settings in read_settings(contracts, config, environ).items():
             if settings.scheme == "database":
@@ -218,7 +243,6 @@ class Intake:
         if (found := self._shelves.get(id(source))) is not None:
             return found
         shelf = _Shelf(source)
-        self._shelves[id(source)] = shelf
         for entry in source.entries():
             path = PurePosixPath(entry.name)
             if _is_ignored(path):
@@ -238,6 +262,7 @@ class Intake:
             shelf.data.remove(name)
             shelf.manifests[name] = self._read_manifest(shelf, name)
         shelf.entries = entries_by_file(shelf.manifests, set(shelf.data))
+        self._shelves[id(source)] = shelf
         return shelf
 
     def _members(self, shelf: _Shelf, entry: Entry, suffix: str) -> list[str]:
@@ -305,12 +330,13 @@ class Intake:
             Each file stands in exactly one group.
 
         Raises:
-            SourceError: a source cannot be listed.
+            SourceError: the source of a feed that was asked for cannot be listed. When all are looked into, one that
+                cannot be listed is reported and the others are not held up.
         """
         wanted = list(self.contracts) if feeds is None else [feed for feed in self.contracts if feed in feeds]
         offered: dict[str, list[str]] = {feed: [] for feed in self.contracts}
         missing: dict[str, list[str]] = {}
-        unrecognized, refused, waiting, elsewhere = [], [], [], []
+        unrecognized, refused, waiting, elsewhere, unreachable = [], [], [], [], []
         sources = {id(source): source for source in map(self.source_of, wanted)}
         if feeds is None:
             sources.setdefault(id(self._local), self._local)
@@ -319,7 +345,13 @@ class Intake:
                 source = sources.pop(id(self.source_of(feed)))
                 offered[feed] += [entry.name for entry in self._bound_shelf(source).carriers.values()]
         for source in sources.values():
-            shelf = self._shelf(source)
+            try:
+                shelf = self._shelf(source)
+            except SourceError as error:
+                if feeds is not None:
+                    raise
+                unreachable.append(str(error))
+                continue
             refused += shelf.refused
             waiting += [shelf.full_name(name) for name in shelf.partial]
             for name in shelf.data:
@@ -340,7 +372,13 @@ class Intake:
         }
         announced = {feed: tuple(sorted(names)) for feed, names in missing.items()}
         return Discovery(
-            ordered, tuple(unrecognized), tuple(refused), tuple(waiting), announced, tuple(sorted(elsewhere))
+            ordered,
+            tuple(unrecognized),
+            tuple(refused),
+            tuple(waiting),
+            announced,
+            tuple(sorted(elsewhere)),
+            tuple(unreachable),
         )
 
     def _bound_shelf(self, source: Source) -> _Shelf:
@@ -398,6 +436,39 @@ class Intake:
             name in shelf.entries,
             is_partial,
         )
+
+    def remembered(self, feed: str, name: str) -> str | None:
+        """SHA-256 that a file elsewhere had when it was last fetched, if it still is that version; else None."""
+        version = self._version(feed, name)
+        sha, seen = self._fetched(feed).get(name, ("", ""))
+        return sha if version is not None and seen == version else None
+
+    def remember(self, feed: str, name: str, sha256: str) -> None:
+        """Keep which version of a file had which content, so that it need not be fetched every night."""
+        version = self._version(feed, name)
+        if version is None or self._home is None or self._fetched(feed).get(name) == [sha256, version]:
+            return
+        known = self._fetched(feed)
+        known[name] = [sha256, version]
+        write_json(self._home / "arrivals" / f"{feed}.fetched.json", known)
+
+    def _version(self, feed: str, name: str) -> str | None:
+        source = self.source_of(feed)
+        if source is self._local or feed in self._bound or (shelf := self._shelves.get(id(source))) is None:
+            return None
+        entry = shelf.carriers.get(name.partition(MEMBER)[0])
+        if entry is None or entry.version is None:
+            return None
+        # times of change are kept by the second: what was just written may be written again within it
+        if entry.version == timed_version(entry) and time.time() - (entry.modified or 0) < FRESH_SECONDS:
+            return None
+        return f"{source.label} {entry.version}"
+
+    def _fetched(self, feed: str) -> dict[str, Any]:
+        if feed not in self._known:
+            path = self._home / "arrivals" / f"{feed}.fetched.json" if self._home else None
+            self._known[feed] = read_json(path) if path else {}
+        return self._known[feed]
 
     def manifest_entry(self, feed: str, name: str) -> ManifestEntry | None:
         """What the sender says about a file, or None."""

@@ -82,6 +82,13 @@ class Entry:
     version: str | None = None
 
 
+def timed_version(entry: Entry) -> str | None:
+    """Identity of a file by size and time of change, where its source knows no better."""
+    if entry.size is None or entry.modified is None:
+        return None
+    return f"{entry.size} bytes at {entry.modified:.0f}"
+
+
 class Source(Protocol):
     """Where files come from. Knows no feed; a feed's contract is applied to what it hands out.
 

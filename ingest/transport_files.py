@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from ingest.archives import leads_outside
 from ingest.problems import FileRejectedError
-from ingest.transport import Entry, FileGrowingError, PermanentError, SourceSettings, attempts
+from ingest.transport import Entry, FileGrowingError, PermanentError, SourceSettings, attempts, timed_version
 
 MAX_LISTED = 100_000
 MAX_DEPTH = 8
@@ -186,15 +187,15 @@ class RemoteFiles:
             if not relative or leads_outside(relative):
                 continue
             self._urls[relative] = path
-            entries.append(Entry(relative, *self._facts(info)))
+            entries.append(self._entry(relative, info))
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
     @staticmethod
-    def _facts(info: dict[str, Any]) -> tuple[int | None, float | None, str | None]:
+    def _entry(name: str, info: dict[str, Any]) -> Entry:
         size = info.get("size")
         modified = _seconds(info.get("mtime") or info.get("LastModified") or info.get("Last-Modified"))
-        version = info.get("ETag") or (f"{size} bytes at {modified:.0f}" if size is not None and modified else None)
-        return (int(size) if size is not None else None), modified, version
+        entry = Entry(name, int(size) if size is not None else None, modified)
+        return replace(entry, version=info.get("ETag") or timed_version(entry))
 
     async def _walk(self, system: Any) -> list[dict[str, Any]]:
         timeout = self.settings.limits.timeout
@@ -233,7 +234,7 @@ class RemoteFiles:
             except FileNotFoundError:
                 raise FileRejectedError("file.damaged", "it is no longer there", detail_zh="文件已不存在") from None
 
-        return Entry(name, *self._facts(self._run(f"look at {name}", work)))
+        return self._entry(name, self._run(f"look at {name}", work))
 
     @contextmanager
     def fetch(self, entry: Entry) -> Iterator[Path]:

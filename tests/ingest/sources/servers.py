@@ -104,7 +104,10 @@ def sftp_server(folder: Path) -> Iterator[Remote]:
 
         async def stop() -> None:
             acceptor.close()
-            await acceptor.wait_closed()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=1) if others else None
 
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(stop(), loop).result(5)

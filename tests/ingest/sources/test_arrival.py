@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ingest import Contract, FeedReport, Intake, load_feed
-from ingest.arrival import Candidate, Looks, Policy, judge
+from ingest.arrival import Candidate, Looks, Policy, judge, policy_of
+from ingest.contract import ContractError
 from tests.ingest.golden import PUPIL_NAME, csv_text, pupils, write_csv
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
@@ -137,3 +138,9 @@ def test_a_broken_memory_of_looks_only_costs_time(tmp_path: Path) -> None:
     looks.files["a"] = {"looks": 1}
     looks.write()
     assert Looks.read(tmp_path, "pupil").files == {"a": {"looks": 1}}
+
+
+def test_a_contract_that_misspells_its_rules(contracts: Contracts) -> None:
+    for custom in ({"arrival": {"maxLook": 3}}, {"manifest": {"needed": True}}):
+        with pytest.raises(ContractError, match="unknown word"):
+            policy_of(asking(contracts, **custom)["pupil"])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+import os
+import shutil
 import socket
 import time
 import zipfile
@@ -17,7 +20,8 @@ import pytest
 from ingest import FeedReport, Intake, SourceError, load_feed
 from ingest.problems import FileRejectedError
 from ingest.sources import FileGrowingError
-from ingest.transport import SourceTimeoutError
+from ingest.transport import Entry, SourceTimeoutError
+from ingest.transport_files import RemoteFiles
 from tests.ingest.golden import PUPIL_NAME, csv_text, pupils
 from tests.ingest.sources.servers import Fault, Proxy, Remote
 from warehouse.config import WarehouseConfig
@@ -26,7 +30,7 @@ from warehouse.connection import connect
 Reach = Callable[..., Intake]
 FOLDER = "E04_学籍"
 LATER = PUPIL_NAME.replace("20161020", "20161120")
-SLOW = {"timeout": 0.7, "tries": 2}
+SLOW: dict[str, Any] = {"timeout": 0.7, "tries": 2}
 
 
 def content(count: int = 10) -> bytes:
@@ -103,8 +107,10 @@ def test_a_line_that_stays_bad_ends_in_a_named_error(
 ) -> None:
     remote.put(PUPIL_NAME, content(400))
     proxy = proxy_to(remote.port)
-    with reach(remote, "pupil", port=proxy.port, **SLOW) as intake:
+    with reach(remote, "pupil", port=proxy.port) as intake:
         intake.offer("pupil")
+        source: Any = intake.source_of("pupil")
+        source.settings = replace(source.settings, limits=replace(source.settings.limits, **SLOW))
         proxy.fault = Fault(kind, 20_000, 1000)
         began = time.monotonic()
         with pytest.raises(SourceTimeoutError if kind == "freeze" else SourceError) as caught:
@@ -133,7 +139,7 @@ def test_a_server_that_is_not_there_is_named(
         reach(remote, "pupil", port=port, **SLOW) as intake,
         pytest.raises(SourceError, match=r"EDUPA_SOURCE_PUPIL.*cannot list files after 2 tries"),
     ):
-        intake.discover()
+        intake.discover(("pupil",))
 
 
 def test_a_wrong_secret_is_not_tried_again(
@@ -149,7 +155,7 @@ def test_a_wrong_secret_is_not_tried_again(
             reach(replace(servers[scheme], secret=secret), "pupil", tries=50) as intake,
             pytest.raises(SourceError) as caught,
         ):
-            intake.discover()
+            intake.discover(("pupil",))
         assert "wrong" not in str(caught.value)
         assert "tries" not in str(caught.value)
 
@@ -167,7 +173,7 @@ def test_an_unknown_host_key_is_refused(
         reach(server, "pupil") as intake,
         pytest.raises(SourceError, match=r"HostKeyNotVerifiable|not trusted"),
     ):
-        intake.discover()
+        intake.discover(("pupil",))
 
 
 def test_a_file_that_changes_after_it_was_listed_waits(
@@ -267,3 +273,70 @@ def test_a_file_that_is_gone_when_it_is_opened(
         (sftp.folder / "extracts" / name).unlink()
         with pytest.raises(FileRejectedError, match="no longer there"), intake.opened(name, "pupil"):
             pass
+
+
+def test_a_version_that_was_fetched_before_is_not_fetched_again(
+    remote: Remote, config: WarehouseConfig, reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    copy = RemoteFiles._copy
+
+    async def counted(self: RemoteFiles, system: Any, entry: Entry, target: Path) -> None:
+        fetched.append(entry.name)
+        await copy(self, system, entry, target)
+
+    monkeypatch.setattr(RemoteFiles, "_copy", counted)
+    monkeypatch.setattr("ingest.arrival._pause", lambda _: None)
+
+    def night(count: int, *, age: float) -> str:
+        if remote.folder is not None:
+            os.utime(remote.folder / "extracts" / PUPIL_NAME, (time.time() - age, time.time() - age))
+        fetched.clear()
+        with reach(remote, "pupil", settle=1) as intake:
+            (report,) = load(intake, config).files
+        assert len(fetched) == count
+        return report.status
+
+    remote.put(PUPIL_NAME, content(4))
+    assert night(1, age=7200) == "landed"
+    assert night(0, age=7200) == "same_content"
+    # other content of the same length
+    remote.put(PUPIL_NAME, content(4).replace(b"2008-03-15", b"2008-03-16", 1))
+    assert night(1, age=3600) == "rejected"
+    assert night(1, age=3600) == "rejected"
+
+
+def test_the_pipelines_tasks_say_what_waits_and_what_is_elsewhere(
+    servers: dict[str, Remote],
+    config: WarehouseConfig,
+    root: Path,
+    reach: Reach,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from edupa import pipeline
+    from edupa.settings import Settings
+
+    web = servers["http"]
+    assert web.folder is not None
+    shutil.rmtree(web.folder / "extracts")
+    web.put(PUPIL_NAME, content(4))
+    web.put(LATER + ".part", b"x")
+    web.put("manifest.json", json.dumps({"file": PUPIL_NAME.replace("1020", "1021")}).encode())
+    (root / PUPIL_NAME).write_bytes(b"not read: pupils come from elsewhere")
+    reach(web, "pupil")
+    monkeypatch.setenv("EDUPA_TRANSFER_SETTLE", "0")
+    monkeypatch.setenv("EDUPA_SOURCE_PUPIL", web.url())
+    monkeypatch.setenv("EDUPA_SOURCE_SCHOOL", "sftp://edupa@127.0.0.1:1/x?tries=1")
+    settings = Settings(config, root, config.home / "runs", 2016)
+    assert "pupil" in pipeline.list_feeds(settings)
+    done = pipeline.load_feed(settings, "pupil")
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
+    assert done["files_landed"] == 1
+    assert f"waiting {LATER}.part: its name says that it is unfinished" in said
+    assert f"not arrived {PUPIL_NAME.replace('1020', '1021')}" in said
+    assert f"{PUPIL_NAME}: not taken" in said
+    assert "(EDUPA_SOURCE_SCHOOL): cannot list files" in said
+    with pytest.raises(SourceError, match="EDUPA_SOURCE_SCHOOL"):
+        pipeline.load_feed(settings, "school")
