@@ -29,9 +29,9 @@ _PLAIN_DECIMAL = r"^(0|[1-9][0-9]{0,17})(\.[0-9]{0,5}[1-9])?$"
 #: eleven digits in free text are worth a second look: a mobile number has so many, an ID number more
 _LONG_DIGITS = "[0-9]{11}"
 _LIST = "、"
+_SOME_ID = "649901200803150035"
 #: stands in landing for a remark that is none of the contract's words
 WITHHELD = "（略）"
-_ID_SHAPE = re.compile(values.ID_SHAPE)
 _NO_DATE = frozenset({"9999-12-31", "1900-01-00", "0000-00-00", "1899-12-31"})
 
 
@@ -122,6 +122,12 @@ class ColumnParser:
         """Compile the column's rules."""
         self.column = column
         self.pattern = re.compile(ascii_pattern(column.pattern)) if column.pattern else None
+        # a code without a form of its own must not be an ID number, unless the contract says that it is long
+        self._may_hold_id = (
+            column.kind == "code"
+            and not (column.code_list or column.is_personal or column.long_number or column.derived)
+            and (self.pattern is None or self.pattern.match(_SOME_ID) is not None)
+        )
         self._memo: dict[str, Parsed] = {}
         self._canonical = self._canonical_pattern()
         self._suspects = self._suspect_words()
@@ -221,7 +227,7 @@ class ColumnParser:
 
     def _parse_code(self, text: str, steps: tuple[str, ...]) -> Parsed:
         column = self.column
-        if self.pattern is None and not column.is_personal and _ID_SHAPE.match(text):
+        if self._may_hold_id and values.holds_id_number(text):
             return Parsed(None, "text.personal", steps)
         if self.pattern is None or self.pattern.match(text):
             return Parsed(text, None, steps)
@@ -264,8 +270,8 @@ class ColumnParser:
                 clean &= raw.str.contains(ascii_pattern(self.column.pattern))
             if self.column.words:
                 clean &= raw.is_in(sorted(self.column.words))
-        if self.column.kind == "code" and self.pattern is None and not self.column.is_personal:
-            clean &= ~raw.str.contains(values.ID_SHAPE)
+        if self._may_hold_id:
+            clean &= ~raw.str.contains(values.ID_SHAPE.replace(r"\d", "[0-9]"))
         if self.column.kind == "date":
             clean &= raw.str.to_date("%Y-%m-%d", strict=False).is_not_null() & ~raw.str.starts_with("9999")
         return clean.fill_null(False) | raw.is_null()

@@ -280,8 +280,14 @@ _ID_IN_TEXT = re.compile(
     r"(?<!\d)[1-9]\d{5}(?:(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
     r"|\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}(?!\d))"
 )
-#: whole value of a code column that is an ID number of 18 characters
-ID_SHAPE = r"^[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]$"
+#: an ID number of 18 characters anywhere in a code; by chance one code in many looks so, its check digit decides
+ID_SHAPE = r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
+_ID_SHAPES = re.compile(f"(?=({ID_SHAPE}))")
+
+
+def holds_id_number(code: str) -> bool:
+    """Whether a code holds an ID number: form, date and check digit are right."""
+    return any(id_check_character(found[:17]) == found[17].upper() for found in _ID_SHAPES.findall(code))
 
 
 def holds_personal_number(text: str) -> bool:

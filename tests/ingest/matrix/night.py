@@ -292,6 +292,12 @@ class Night:
         assert not warning or any(warning in text for text in report.warnings), report.warnings
         return report
 
+    def with_column(self, feed: str, name: str, **settings: Any) -> None:
+        """Give a column of a feed's contract other settings."""
+        contract = self.contracts[feed]
+        columns = tuple(replace(column, **settings) if column.name == name else column for column in contract.columns)
+        self.contracts = {**self.contracts, feed: replace(contract, columns=columns)}
+
     def changed(self, feed: str, **settings: Any) -> None:
         """Give a feed's contract other custom settings (encodings, arrival, manifest)."""
         contract = self.contracts[feed]

@@ -990,6 +990,7 @@ def personal_data_in_free_text(night: Night) -> None:
     night.csv("poor_person", people)
     report = night.quarantined("poor_person", 24, Place(7, "household_number", "text.personal"), shown="9" * 18)
     assert report.normalizations["labor_ability.withheld"] == 1
+    night.with_column("aid_payment", "remark", words=frozenset())
     night.csv("aid_payment", [payment(1, 备注="由马小康代领"), payment(2, 备注="现金"), *golden("aid_payment")[2:]])
     night.quarantined("aid_payment", 24, Place(2, "remark", "text.personal"))
 
