@@ -216,6 +216,10 @@ def load(
             )
             if report.rejection:
                 print(f"  {report.rejection.rule}: {report.rejection.message_en} → {report.rejection.what_to_do}")
+            for warning in report.warnings:
+                print(f"  warning: {warning}")
+            if report.rows_quarantined:
+                print(f"  `edupa quarantine list --feed {report.feed}` says which rows and why")
             rejected += report.status == "rejected"
     if rejected:
         raise fail(f"{rejected} files were rejected: `edupa status` says why")

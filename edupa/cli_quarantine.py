@@ -167,6 +167,7 @@ def quarantine_export(
 
     Example: `edupa quarantine export --county 640422 --period 2019 --to returned`
     """
+    from ingest import Intake
     from ingest.county_workbook import export, require_outside
     from ingest.quarantine import QuarantineError, open_files
 
@@ -178,12 +179,12 @@ def quarantine_export(
         print("no open quarantine entries match: nothing to give back")
         return
     refused = 0
-    with connect("ingest", settings.warehouse) as conn:
+    with Intake(source, contracts, settings.warehouse) as intake, connect("ingest", settings.warehouse) as conn:
         for file in open_files(conn, (group.load_id for group in groups)):
             if file.feed not in contracts:
                 continue
             try:
-                done = export(conn, contracts[file.feed], source, file, to)
+                done = export(conn, contracts[file.feed], intake, file, to)
             except QuarantineError as error:
                 refused += 1
                 fail(str(error))
@@ -208,6 +209,7 @@ def quarantine_replay(
 
     Example: `edupa quarantine replay --rule reference --dry-run`
     """
+    from ingest import Intake
     from ingest.quarantine import replay
 
     settings = load_settings()
@@ -215,14 +217,15 @@ def quarantine_replay(
     if not groups:
         print("no open quarantine entries match: nothing to replay")
         return
-    done = replay(
-        root or settings.extracts,
-        contracts,
-        settings.warehouse,
-        (group.load_id for group in groups),
-        dry_run=dry_run,
-        even_if_nothing_changed=force,
-    )
+    with Intake(root or settings.extracts, contracts, settings.warehouse) as intake:
+        done = replay(
+            intake,
+            contracts,
+            settings.warehouse,
+            (group.load_id for group in groups),
+            dry_run=dry_run,
+            even_if_nothing_changed=force,
+        )
     refused = 0
     for item in done:
         name, why = item.file.file_name, item.why or "asked for by --force"

@@ -49,9 +49,10 @@ def print_status(
         feeds = conn.execute(
             "select feed, count(*) filter (where status in ('landed', 'unchanged')),"
             " count(*) filter (where status = 'rejected'), sum(rows_in), sum(rows_landed), sum(rows_unchanged),"
-            " sum(rows_quarantined), sum(rows_exact_duplicate),"
+            " sum(rows_quarantined), coalesce((select count(distinct (e.load_id, e.sheet, e.line_number))"
+            " from quarantine.entry e where e.feed = l.feed and e.is_open), 0), sum(rows_exact_duplicate),"
             " to_char(max(finished_at), 'YYYY-MM-DD HH24:MI:SS')"
-            " from ledger.load where feed is not null group by feed order by feed"
+            " from ledger.load l where feed is not null group by feed order by feed"
         ).fetchall()
         rejected = conn.execute(
             "select l.file_name, coalesce(l.rejection ->> 'rule', 'file.name'), coalesce(l.rejection ->> 'message_en',"
@@ -75,7 +76,17 @@ def print_status(
         shown = conn.execute("select release_id from releases.pointer").fetchone()
     table = Table(title="\nfeeds", title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("feed", no_wrap=True)
-    headings = ("files", "rejected", "rows in", "landed", "unchanged", "quarantined", "duplicates", "last load at")
+    headings = (
+        "files",
+        "rejected",
+        "rows in",
+        "landed",
+        "unchanged",
+        "quarantined",
+        "still open",
+        "duplicates",
+        "last load at",
+    )
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in feeds:

@@ -36,7 +36,7 @@ _LAG = {
     "unit": "y",
     "description": "that day lies so many years after the period",
 }
-_FORMATS = ("csv", "xlsx", "parquet")
+_FORMATS = ("csv", "xlsx", "xls", "parquet")
 _FEED = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
 _SUFFIX_PATTERN = r"(?P<suffix>(?:[\s_]*[(（](?:最终版|\d{1,2})[)）])*)"
 _PHYSICAL = {
@@ -210,7 +210,7 @@ def guess_name(file_name: str, lists: dict[str, CodeList]) -> NameGuess:
             f"{base}: the name must end in the extract date, for without it nobody can tell which of two files is the"
             f" later one: rename the file, e.g. {example}"
         )
-    pattern = "^" + "_".join(pieces) + _SUFFIX_PATTERN + r"\.(?P<format>csv|xlsx|parquet)$"
+    pattern = "^" + "_".join(pieces) + _SUFFIX_PATTERN + r"\.(?P<format>csv|xlsx|xls|parquet)$"
     return NameGuess(
         "^" + re.escape(parts[0]) + "_",
         pattern,

@@ -23,6 +23,7 @@ from ingest.pipeline import CompiledContract
 from ingest.problems import FileRejectedError
 from ingest.profile import header_texts
 from ingest.quarantine import OpenFile, QuarantineError, as_loaded
+from ingest.sources import Intake
 from ingest.tables import LINE, Table
 from ingest.values import NUMERIC_CELL
 
@@ -107,13 +108,13 @@ def _new_name(file_name: str, contract: Contract) -> str:
     return f"{base[:begin]}年月日8位.xlsx"
 
 
-def export(conn: Connection, contract: Contract, root: Path, file: OpenFile, folder: Path) -> Workbook:
+def export(conn: Connection, contract: Contract, root: Path | Intake, file: OpenFile, folder: Path) -> Workbook:
     """Write the workbook for one file with open entries.
 
     Args:
         conn: as ingest, the only role that handles what counties send.
         contract: of the file's feed.
-        root: folder below which the file lies.
+        root: folder below which the file lies, or an intake that knows the feed's source.
         file: the file as it was loaded.
         folder: where to write; made for its owner only if it is missing.
 
@@ -123,7 +124,7 @@ def export(conn: Connection, contract: Contract, root: Path, file: OpenFile, fol
     Raises:
         QuarantineError: the file is gone, changed or unreadable, or the folder lies below the extracts.
     """
-    require_outside(folder, root)
+    require_outside(folder, root.root if isinstance(root, Intake) else root)
     marks = _marks(conn, file.load_id)
     with as_loaded(root, file) as source:
         try:

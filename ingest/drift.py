@@ -185,7 +185,7 @@ def find_drift(
                 header,
                 "the file is rejected: header.missing_column"
                 if column.required
-                else f"the file loads, but {column.header} counts as empty and {header} is ignored, with a warning",
+                else f"the file loads, but {column.header} counts as empty and {header} is ignored, with warnings",
                 f"take {header} as another header of {column.header}",
             )
         )
@@ -199,7 +199,7 @@ def find_drift(
                 column.header,
                 "the file is rejected: header.missing_column"
                 if column.required
-                else "the file loads; the column counts as empty",
+                else "the file loads; the column counts as empty, with a warning: header.optional_column",
                 "ask the sender for the column"
                 + ("; only if it is gone for good, make it optional by hand" if column.required else ""),
             )

@@ -19,7 +19,7 @@ from ingest.contract import Contract
 from ingest.names import parse_name
 from ingest.problems import FileRejectedError
 from ingest.reports import LoadReport
-from ingest.sources import file_sha256, opened
+from ingest.sources import FileGrowingError, Intake, SourceError, file_sha256, opened
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 
@@ -305,11 +305,11 @@ def open_files(conn: Connection, load_ids: Iterable[int]) -> list[OpenFile]:
 
 
 @contextmanager
-def as_loaded(root: Path, file: OpenFile) -> Iterator[Path]:
+def as_loaded(root: Path | Intake, file: OpenFile) -> Iterator[Path]:
     """A path to a file that is still what was loaded: entries name lines of that content and of no other.
 
     Args:
-        root: folder below which the file lies.
+        root: folder below which the file lies, or an intake that knows the feed's source.
         file: what the ledger knows.
 
     Raises:
@@ -317,12 +317,15 @@ def as_loaded(root: Path, file: OpenFile) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            path = stack.enter_context(opened(root, file.file_name))
-        except FileRejectedError:
+            path = stack.enter_context(opened(root, file.file_name, file.feed))
+        except (FileRejectedError, SourceError):
+            place = root.root if isinstance(root, Intake) else root
             raise QuarantineError(
-                f"{file.file_name} is no longer in {root}: put the file of load {file.load_id} back,"
+                f"{file.file_name} is no longer in {place}: put the file of load {file.load_id} back,"
                 " or name the folder where it lies with --root"
             ) from None
+        except FileGrowingError:
+            raise QuarantineError(f"{file.file_name} is still growing: wait until it is whole") from None
         if file_sha256(path) != file.file_sha256:
             raise QuarantineError(
                 f"{file.file_name} has changed since load {file.load_id}, whose lines the entries name:"
@@ -362,7 +365,7 @@ def _why(conn: Connection, file: OpenFile, contract: Contract) -> str:
 
 
 def replay(
-    root: Path,
+    root: Path | Intake,
     contracts: dict[str, Contract],
     config: WarehouseConfig,
     load_ids: Iterable[int],
@@ -375,7 +378,7 @@ def replay(
     A file's rows may pass if its contract or a code list changed, or if a feed that it refers to landed something.
 
     Args:
-        root: folder with the files.
+        root: folder with the files, or an intake.
         contracts: all contracts, as they are now.
         config: the warehouse.
         load_ids: loads whose open entries are meant.
@@ -411,6 +414,7 @@ def replay(
             continue
         report = None
         if not dry_run:
-            report = load_feed(file.feed, root, contracts, config, names=(file.file_name,), again=True).files[0]
+            loaded = load_feed(file.feed, root, contracts, config, names=(file.file_name,), again=True)
+            report = next(iter(loaded.files), None)
         done.append(Replay(file, plan.why, None, report))
     return done

@@ -93,7 +93,12 @@ def test_an_added_column_is_ignored_with_a_warning_and_proposed(tmp_path: Path, 
     ("header", "column", "status", "outcome"),
     [
         ("学籍号", "student_number", "rejected", "the file is rejected: header.missing_column"),
-        ("孤儿", "is_orphan", "checked", "the file loads; the column counts as empty"),
+        (
+            "孤儿",
+            "is_orphan",
+            "checked",
+            "the file loads; the column counts as empty, with a warning: header.optional_column",
+        ),
     ],
 )
 def test_a_missing_column_is_the_senders_to_restore(
@@ -101,7 +106,9 @@ def test_a_missing_column_is_the_senders_to_restore(
 ) -> None:
     rows = [{name: value for name, value in row.items() if name != header} for row in pupils(20)]
     path = write_csv(tmp_path, rows)
-    assert check_file(path, contracts).report.status == status
+    tried = check_file(path, contracts).report
+    assert tried.status == status
+    assert any("header.optional_column" in warning for warning in tried.warnings) == (status == "checked")
     report = drift(path, contracts)
     assert kinds(report) == [("missing", column)]
     assert report.drifts[0].outcome == outcome
