@@ -21,7 +21,7 @@ import polars as pl
 from ingest.archives import leads_outside
 from ingest.codelists import spelling
 from ingest.contract import Contract
-from ingest.names import base_name
+from ingest.names import MEMBER, base_name
 from ingest.problems import FileRejectedError
 from ingest.tables import LINE, Batch, Table
 from ingest.values import NUMERIC_CELL
@@ -213,24 +213,24 @@ def entries_by_file(manifests: Mapping[str, tuple[ManifestEntry, ...]], names: s
     Returns:
         Relative name -> entry, and relative name -> entry for files that are announced and not there.
     """
+    by_carrier: dict[str, list[str]] = {}
+    for name in names:
+        by_carrier.setdefault(name.partition(MEMBER)[0], []).append(name)
     result: dict[str, ManifestEntry] = {}
     # folders first, a file's own manifest last: it overwrites
     for manifest in sorted(manifests, key=lambda name: (described_file(name) is not None, name)):
-        head, bang, member = manifest.rpartition("!")
+        head, bang, member = manifest.rpartition(MEMBER)
         folder = PurePosixPath(member if bang else manifest).parent
         prefix = head + bang + ("" if str(folder) == "." else f"{folder}/")
         for entry in manifests[manifest]:
             if entry.file == "*":
-                for name in names:
-                    if name.startswith(prefix):
-                        result[name] = entry
+                result |= {name: entry for name in names if name.startswith(prefix)}
                 continue
             wanted = prefix + entry.file
-            packed = [name for name in names if name.startswith(f"{wanted}.gz!") or name == wanted]
-            if not packed and wanted.lower().endswith((".gz", ".zip")):
+            packed = [wanted] if wanted in names else by_carrier.get(f"{wanted}.gz", [])
+            if not packed and wanted in by_carrier:
                 # the entry names the archive: its hash is that of the archive, which is not what is loaded
-                packed = [name for name in names if name.startswith(f"{wanted}!")]
-                entry = replace(entry, sha256=None)
+                packed, entry = by_carrier[wanted], replace(entry, sha256=None)
             for name in packed or [wanted]:
                 result[name] = entry
     return result

@@ -7,6 +7,7 @@ without one is read from the extract root.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -35,7 +36,7 @@ _SECRETS = {
 #: the part of a secret that a file with nothing but one word stands for
 _SINGLE = {"sftp": "password", "s3": "secret", "http": "bearer", "https": "bearer", "database": "password"}
 _OPTIONS = {
-    "sftp": {"known_hosts"},
+    "sftp": {"known_hosts", "names"},
     "s3": {"endpoint_url", "region", "anon"},
     "http": set[str](),
     "https": set[str](),
@@ -172,6 +173,11 @@ class SourceSettings:
         """The source for people: its address without user and options."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def is_out_of_room(error: BaseException) -> bool:
+    """Whether this machine, not the source, failed: its disk is full or may not be written to."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def default_limits(environ: Mapping[str, str]) -> Limits:

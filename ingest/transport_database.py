@@ -21,7 +21,7 @@ from typing import Any
 from ingest.contract import Contract
 from ingest.names import QUERY_MARK
 from ingest.problems import FileRejectedError
-from ingest.transport import Entry, PermanentError, SourceSettings, SourceSettingsError, attempts
+from ingest.transport import Entry, PermanentError, SourceSettings, SourceSettingsError, attempts, is_out_of_room
 from ingest.values import NUMERIC_CELL
 
 BATCH_ROWS = 5000
@@ -185,6 +185,8 @@ class DatabaseRows:
 def _is_permanent(error: BaseException) -> bool:
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+    if is_out_of_room(error):
+        return True
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
             return False

@@ -17,7 +17,15 @@ from urllib.parse import unquote, urlsplit
 
 from ingest.archives import leads_outside
 from ingest.problems import FileRejectedError
-from ingest.transport import Entry, FileGrowingError, PermanentError, SourceSettings, attempts, timed_version
+from ingest.transport import (
+    Entry,
+    FileGrowingError,
+    PermanentError,
+    SourceSettings,
+    attempts,
+    is_out_of_room,
+    timed_version,
+)
 
 MAX_LISTED = 100_000
 MAX_DEPTH = 8
@@ -41,6 +49,8 @@ def _sftp(settings: SourceSettings) -> Any:
         "keepalive_count_max": 2,
         "timeout": timeout * 2,
         "skip_instance_cache": True,
+        # servers on Chinese Windows may name files in GB18030
+        "sftp_client_kwargs": {"path_encoding": options.get("names", "utf-8")},
     }
     for name in ("username", "password", "passphrase"):
         if name in options:
@@ -101,6 +111,8 @@ def _describe(error: BaseException) -> str:
 
 
 def _is_permanent(error: BaseException) -> bool:
+    if is_out_of_room(error):
+        return True
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"PermissionError", "PermissionDenied", "HostKeyNotVerifiable", "IllegalUserName", "KeyImportError"}:
         return True
@@ -205,7 +217,7 @@ class RemoteFiles:
         while pending:
             folder, depth = pending.pop()
             seen.add(folder.rstrip("/"))
-            for info in await asyncio.wait_for(system._ls(folder, detail=True), timeout):
+            for info in await asyncio.wait_for(self._list_folder(system, folder), timeout):
                 name = str(info["name"])
                 if name.rstrip("/") in seen or "?" in name[len(self._base) :] or "#" in name[len(self._base) :]:
                     continue
@@ -218,6 +230,22 @@ class RemoteFiles:
                     raise PermanentError(f"more than {MAX_LISTED} files")
         return found
 
+    async def _list_folder(self, system: Any, folder: str) -> list[dict[str, Any]]:
+        try:
+            infos: list[dict[str, Any]] = await system._ls(folder, detail=True)
+            return infos
+        except FileNotFoundError:
+            if self.settings.scheme != "s3":
+                raise
+            # a prefix exists by what lies below it: none may be there yet, but the bucket must be
+            await system._call_s3("head_bucket", Bucket=folder.partition("/")[0])
+            return []
+
+    def _url(self, name: str) -> str:
+        if name not in self._urls:
+            raise FileRejectedError("file.damaged", "it is no longer there", detail_zh="文件已不存在")
+        return self._urls[name]
+
     def stat(self, name: str) -> Entry:
         """Size, time of change and version of a file as they are now.
 
@@ -225,7 +253,7 @@ class RemoteFiles:
             FileRejectedError: the file is gone.
             SourceError: the source cannot be asked.
         """
-        url = self._urls[name]
+        url = self._url(name)
 
         async def work(system: Any) -> dict[str, Any]:
             try:
@@ -245,6 +273,7 @@ class RemoteFiles:
             FileGrowingError: it is not what was listed.
             SourceError: it could not be fetched.
         """
+        self._url(entry.name)
         with tempfile.TemporaryDirectory(prefix="edupa-") as folder:
             target = Path(folder) / f"content{PurePosixPath(entry.name).suffix[:12]}"
             self._run(f"fetch {entry.name}", lambda system: self._copy(system, entry, target))

@@ -41,6 +41,7 @@ class Remote:
     folder: Path | None = None
     client: Any = None
     known_hosts: Path | None = None
+    bucket: str = "bucket"
     log: list[str] = field(default_factory=list)
 
     def put(self, name: str, content: bytes) -> None:
@@ -55,7 +56,7 @@ class Remote:
     def url(self, port: int | None = None) -> str:
         """The source's URL, through another port if one is given."""
         at = port or self.port
-        host = "bucket" if self.scheme == "s3" else f"127.0.0.1:{at}"
+        host = self.bucket if self.scheme == "s3" else f"127.0.0.1:{at}"
         user = f"{USER}@" if self.scheme == "sftp" else ""
         return f"{self.scheme}://{user}{host}{self.place}?{self.options.format(port=at)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -279,6 +280,7 @@ def test_a_version_that_was_fetched_before_is_not_fetched_again(
     remote: Remote, config: WarehouseConfig, reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
+    began = int(time.time())
     copy = RemoteFiles._copy
 
     async def counted(self: RemoteFiles, system: Any, entry: Entry, target: Path) -> None:
@@ -290,7 +292,7 @@ def test_a_version_that_was_fetched_before_is_not_fetched_again(
 
     def night(count: int, *, age: float) -> str:
         if remote.folder is not None:
-            os.utime(remote.folder / "extracts" / PUPIL_NAME, (time.time() - age, time.time() - age))
+            os.utime(remote.folder / "extracts" / PUPIL_NAME, (began - age, began - age))
         fetched.clear()
         with reach(remote, "pupil", settle=1) as intake:
             (report,) = load(intake, config).files
@@ -340,3 +342,40 @@ def test_the_pipelines_tasks_say_what_waits_and_what_is_elsewhere(
     assert "(EDUPA_SOURCE_SCHOOL): cannot list files" in said
     with pytest.raises(SourceError, match="EDUPA_SOURCE_SCHOOL"):
         pipeline.load_feed(settings, "school")
+
+
+def test_file_names_in_gb18030_on_sftp(servers: dict[str, Remote], config: WarehouseConfig, reach: Reach) -> None:
+    sftp = servers["sftp"]
+    assert sftp.folder is not None
+    shutil.rmtree(sftp.folder / "extracts", ignore_errors=True)
+    (sftp.folder / "extracts").mkdir()
+    path = os.fsencode(sftp.folder / "extracts") + b"/" + PUPIL_NAME.encode("gb18030")
+    with open(path, "wb") as out:  # noqa: PTH123
+        out.write(content(4))
+    with reach(replace(sftp, options="names=gb18030"), "pupil") as intake:
+        assert [file.file_name for file in load(intake, config).files] == [PUPIL_NAME]
+
+
+def test_a_full_disk_of_this_machine_is_not_the_sources_fault(
+    remote: Remote, config: WarehouseConfig, reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: RemoteFiles, system: Any, entry: Entry, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    remote.put(PUPIL_NAME, content(4))
+    monkeypatch.setattr(RemoteFiles, "_copy", full)
+    with reach(remote, "pupil") as intake, pytest.raises(SourceError, match="No space left on device") as caught:
+        load(intake, config)
+    assert "tries" not in str(caught.value)
+
+
+def test_a_bucket_that_does_not_exist(servers: dict[str, Remote], config: WarehouseConfig, reach: Reach) -> None:
+    server = replace(servers["s3"], bucket="elsewhere")
+    with reach(server, "pupil", tries=9) as intake, pytest.raises(SourceError, match="cannot list files: "):
+        intake.offer("pupil")
+
+
+def test_a_name_that_was_never_there(remote: Remote, config: WarehouseConfig, reach: Reach) -> None:
+    with reach(remote, "pupil") as intake:
+        report = load_feed("pupil", intake, intake.contracts, config, names=(PUPIL_NAME,))
+    assert [item.rule for item in report.rejections] == ["file.damaged"]
