@@ -186,6 +186,7 @@ class Intake:
         contracts: dict[str, Contract],
         config: WarehouseConfig | None = None,
         environ: Mapping[str, str] = os.environ,
+        feeds: Collection[str] | None = None,
     ) -> None:
         """Read the settings; nothing is listed or connected to yet.
 
@@ -194,6 +195,7 @@ class Intake:
             contracts: all contracts.
             config: knows the folders of secrets and of earlier looks; None: neither is used.
             environ: the environment.
+            feeds: those that will be asked for, so that a mistake in another's settings does not hold them up.
 
         Raises:
             SourceSettingsError: the settings of a source are wrong.
@@ -208,7 +210,7 @@ class Intake:
         self._bound: set[str] = set()
         self._known: dict[str, dict[str, Any]] = {}
         shared: dict[tuple[object, ...], Source] = {}
-        for feed, settings in read_settings(contracts, config, environ).items():
+        for feed, settings in read_settings(contracts, config, environ, feeds).items():
             if settings.scheme == "database":
                 from ingest.transport_database import DatabaseRows
 

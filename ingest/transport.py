@@ -11,7 +11,7 @@ import errno
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -205,7 +205,10 @@ def _limited(limits: Limits, variable: str, name: str, text: str) -> Limits:
 
 
 def read_settings(
-    feeds: Iterable[str], config: WarehouseConfig | None, environ: Mapping[str, str] = os.environ
+    feeds: Iterable[str],
+    config: WarehouseConfig | None,
+    environ: Mapping[str, str] = os.environ,
+    only: Collection[str] | None = None,
 ) -> dict[str, SourceSettings]:
     """Sources that the environment sets, by feed.
 
@@ -213,6 +216,7 @@ def read_settings(
         feeds: all feeds that have a contract.
         config: knows the folder of secrets; without it only sources that need no secret can be set.
         environ: the environment.
+        only: read the settings of these feeds; a mistake in those of another does not matter then.
 
     Raises:
         SourceSettingsError: an unknown feed, scheme or option, a password in the URL, or a secret that others can read.
@@ -225,6 +229,8 @@ def read_settings(
             continue
         name = variable.removeprefix(PREFIX)
         if name in by_name:
+            if only is not None and by_name[name] not in only:
+                continue
             found[by_name[name]] = _one(variable, by_name[name], text.strip(), limits, config, environ)
         elif name.removesuffix("_SECRET").removesuffix("_QUERY") not in by_name:
             raise SourceSettingsError(f"{variable}: there is no contract {name.lower()!r}")

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ingest import FeedReport, Intake, SourceError, load_feed
+from ingest import FeedReport, Intake, SourceError, SourceSettingsError, load_feed
 from ingest.problems import FileRejectedError
 from ingest.sources import FileGrowingError
 from ingest.transport import Entry, SourceTimeoutError
@@ -321,7 +321,7 @@ def test_the_pipelines_tasks_say_what_waits_and_what_is_elsewhere(
 
     web = servers["http"]
     assert web.folder is not None
-    shutil.rmtree(web.folder / "extracts")
+    shutil.rmtree(web.folder / "extracts", ignore_errors=True)
     web.put(PUPIL_NAME, content(4))
     web.put(LATER + ".part", b"x")
     web.put("manifest.json", json.dumps({"file": PUPIL_NAME.replace("1020", "1021")}).encode())
@@ -331,6 +331,11 @@ def test_the_pipelines_tasks_say_what_waits_and_what_is_elsewhere(
     monkeypatch.setenv("EDUPA_SOURCE_PUPIL", web.url())
     monkeypatch.setenv("EDUPA_SOURCE_SCHOOL", "sftp://edupa@127.0.0.1:1/x?tries=1")
     settings = Settings(config, root, config.home / "runs", 2016)
+    monkeypatch.setenv("EDUPA_SOURCE_ADMIN_AREA", "nothing")
+    with pytest.raises(SourceSettingsError, match="EDUPA_SOURCE_ADMIN_AREA"):
+        pipeline.list_feeds(settings)
+    assert pipeline.load_feed(settings, "student_event")["files"] == 0
+    monkeypatch.delenv("EDUPA_SOURCE_ADMIN_AREA")
     assert "pupil" in pipeline.list_feeds(settings)
     done = pipeline.load_feed(settings, "pupil")
     captured = capsys.readouterr()
