@@ -7,7 +7,7 @@ export SCARF_NO_ANALYTICS := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help venv run up down test test-fast lint format lock clean
+.PHONY: help venv run up down test test-fast lint format lock bench-ingest clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,5 +46,13 @@ lock: venv  ## resolve pyproject.toml anew into requirements.lock
 	@.venv-bootstrap/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 
+bench-ingest: venv .venv-bench/edupa-lock  ## ingest beside a bare copy and four peers (about ten minutes)
+	@$(VENV)/python -m benchmarks.ingest.run
+
+.venv-bench/edupa-lock: benchmarks/requirements.lock
+	@.venv-bootstrap/bin/uv venv --quiet --clear --python $(VENV)/python .venv-bench
+	@.venv-bootstrap/bin/uv pip sync --quiet --require-hashes --python .venv-bench/bin/python benchmarks/requirements.lock
+	@touch $@
+
 clean: down  ## remove the warehouse, the sample and the environment
-	@rm -rf .edupa extracts .venv .venv-bootstrap
+	@rm -rf .edupa extracts .venv .venv-bench .venv-bootstrap
