@@ -133,7 +133,7 @@ class CheckedBatch:
     """The outcome for one batch.
 
     Attributes:
-    """Words of which each match of a pattern like ``^.{0,9}(a|b[:：])$`` holds one; none where that is unclear."""
+        rows: good rows: the landing columns, record_key, scope_key, record_hash, source_line, and
             the scope columns.
         vault: VAULT_SCHEMA, of good rows.
         quarantine: QUARANTINE_SCHEMA, one row per row × broken rule.
