@@ -7,7 +7,7 @@ export SCARF_NO_ANALYTICS := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help venv run up down test test-fast lint format lock bench-ingest clean
+.PHONY: help venv run up down test test-fast fuzz-readers lint format lock bench-ingest clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: venv lint  ## lint, types, all tests (under 20 minutes on 2 cores)
 
 test-fast: venv  ## all tests but the end-to-end ones
 	@$(VENV)/python -m pytest --ignore tests/e2e
+
+fuzz-readers: venv  ## damage files at random for SECONDS (180) and read them: no crash, no hang, no row lost
+	@RUST_BACKTRACE=0 $(VENV)/python -m tests.ingest.matrix.fuzz_readers --seconds $(or $(SECONDS),180) 2> >(grep --line-buffered '^seed' >&2)
 
 lint: venv  ## ruff, mypy --strict, import rules, SQL style
 	@$(VENV)/ruff check .
