@@ -49,8 +49,8 @@ def print_status(
         feeds = conn.execute(
             "select feed, count(*) filter (where status in ('landed', 'unchanged')),"
             " count(*) filter (where status = 'rejected'), sum(rows_in), sum(rows_landed), sum(rows_unchanged),"
-            " sum(rows_quarantined), coalesce((select count(distinct (e.load_id, e.sheet, e.line_number))"
-            " from quarantine.entry e where e.feed = l.feed and e.is_open), 0), sum(rows_exact_duplicate),"
+            " sum(rows_quarantined), (select count(*) from (select distinct e.load_id, e.sheet, e.line_number"
+            " from quarantine.entry e where e.feed = l.feed and e.is_open) as rows), sum(rows_exact_duplicate),"
             " to_char(max(finished_at), 'YYYY-MM-DD HH24:MI:SS')"
             " from ledger.load l where feed is not null group by feed order by feed"
         ).fetchall()

@@ -200,8 +200,8 @@ def list_groups(
     wanted = county_code(county, contracts) if county else None
     rows = conn.execute(
         "select e.feed, e.file_name, e.load_id, e.rule, e.column_name, coalesce(max(e.column_header), ''),"
-        " count(distinct (e.sheet, e.line_number)),"
-        " count(distinct (e.sheet, e.line_number)) filter (where e.is_open), min(e.rejected_row_id)"
+        # a row breaks a rule in a column once, so entries are rows here
+        " count(*), count(*) filter (where e.is_open), min(e.rejected_row_id)"
         " from quarantine.entry e"
         f" where {_STATES[state]} and (%(feed)s::text is null or e.feed = %(feed)s)"
         " and (%(rule)s::text is null or e.rule = %(rule)s or starts_with(e.rule, rtrim(%(rule)s, '.') || '.'))"
@@ -241,9 +241,9 @@ def count_rows(conn: Connection, groups: Iterable[Group], *, only_open: bool = T
     loads = sorted({group.load_id for group in groups})
     rules = sorted({(group.load_id, group.rule, group.column) for group in groups})
     row = conn.execute(
-        "select count(distinct (e.load_id, e.sheet, e.line_number)) from quarantine.entry e"
+        "select count(*) from (select distinct e.load_id, e.sheet, e.line_number from quarantine.entry e"
         " join unnest(%s::bigint[], %s::text[], %s::text[]) as g (load_id, rule, column_name)"
-        " using (load_id, rule, column_name) where e.load_id = any(%s) and (e.is_open or not %s)",
+        " using (load_id, rule, column_name) where e.load_id = any(%s) and (e.is_open or not %s)) as rows",
         ([item[0] for item in rules], [item[1] for item in rules], [item[2] for item in rules], loads, only_open),
     ).fetchone()
     return int(str(row[0])) if row else 0
