@@ -133,8 +133,8 @@ class CheckedBatch:
     """The outcome for one batch.
 
     Attributes:
-        rows: good rows: the landing columns, record_key, scope_key, record_hash, source_line, and
-            the scope columns.
+        rows: good rows: record_key, scope_key, record_hash, source_line, COPY_LINE (the text of the landed columns)
+            and the scope columns.
         vault: VAULT_SCHEMA, of good rows.
         quarantine: QUARANTINE_SCHEMA, one row per row × broken rule.
         known_keys: record keys of quarantined rows; an earlier good version of them stays.
