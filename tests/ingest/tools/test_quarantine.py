@@ -362,3 +362,21 @@ def test_a_file_in_an_archive_is_given_back_too(
     (root / "西吉县.zip").unlink()
     with pytest.raises(QuarantineError, match="is no longer in"):
         make_workbook(root, contracts, empty, tmp_path / "out")
+
+
+def test_what_is_still_wrong_stays_open_where_only_new_lines_are_read(
+    root: Path, contracts: Contracts, empty: WarehouseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.load.LEAST_BYTES", 0)
+    write_csv(root / "E04_学籍", bad_pupils())
+    load("pupil", root, contracts, empty)
+    better = bad_pupils()
+    better[2]["性别"] = "男"
+    write_csv(root / "E04_学籍", better, LATER)
+    last = load("pupil", root, contracts, empty).files[-1]
+    assert (last.rows_quarantined, last.rows_landed) == (2, 1)
+    found = {(load_id, outcome) for load_id, outcome, _, _ in outcomes(empty)}
+    assert found == {(1, "replaced"), (1, "rejected_again"), (2, "open")}
+    (again,) = replay(root, contracts, empty, [2], even_if_nothing_changed=True)
+    assert again.report is not None
+    assert again.report.rows_quarantined == 2
