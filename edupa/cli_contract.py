@@ -67,7 +67,9 @@ def contract_new(
         draft = draft_contract(path, contracts, lists, feed=feed)
     except FileRejectedError as error:
         raise fail(str(error.rejection(path.name))) from None
-    written = write_draft(draft, to or contract_folders()[-1])
+    folders = contract_folders()
+    folder = to or folders[-1]
+    written = write_draft(draft, folder)
     table = Table(box=None, pad_edge=False)
     for heading in ("column", "header", "kind", "classification", "key", "why"):
         table.add_column(heading, no_wrap=heading != "why")
@@ -83,6 +85,9 @@ def contract_new(
     )
     for file in written:
         print(f"written: {file}")
+    if folder.resolve() not in [each.resolve() for each in folders]:
+        path_text = ":".join(map(str, (*folders, folder.resolve())))
+        out.print(f"not looked at yet: set EDUPA_CONTRACTS={path_text}", highlight=False, soft_wrap=True)
     print("To decide before it loads anything:")
     for note in (*draft.notes, "read every line marked edit, then set status: active"):
         out.print(f"  - {note}", highlight=False, markup=False, soft_wrap=True)

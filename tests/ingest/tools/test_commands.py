@@ -137,6 +137,7 @@ def test_new_writes_a_draft_and_says_what_to_decide(loaded: WarehouseConfig, tmp
     for text in ("as in pupil", "token:person_token", "20 rows read; key", "To decide before it loads anything"):
         assert text in done
     assert "马小" not in done
+    assert f"ingest/contracts:{tmp_path / 'contracts'}" in done, "a folder that is not looked at is named"
     again = edupa("contract", "new", path, "--feed", "fresh_roll", "--to", tmp_path / "contracts", code=1)
     assert "is there already" in again.output
 
