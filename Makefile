@@ -7,7 +7,7 @@ export SCARF_NO_ANALYTICS := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help venv run up down test test-fast lint format docs lock clean
+.PHONY: help venv run up down test test-fast fuzz-readers lint format docs lock bench-ingest clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: venv lint  ## lint, types, all tests (under 20 minutes on 2 cores)
 test-fast: venv  ## all tests but the end-to-end ones
 	@$(VENV)/python -m pytest --ignore tests/e2e
 
+fuzz-readers: venv  ## damage files at random for SECONDS (180) and read them: no crash, no hang, no row lost
+	@RUST_BACKTRACE=0 $(VENV)/python -m tests.ingest.matrix.fuzz_readers --seconds $(or $(SECONDS),180) 2> >(grep --line-buffered '^seed' >&2)
+
 lint: venv  ## ruff, mypy --strict, import rules (SQL style is tested in tests/dbt)
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
@@ -48,5 +51,13 @@ lock: venv  ## resolve pyproject.toml anew into requirements.lock
 	@.venv-bootstrap/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 
+bench-ingest: venv .venv-bench/edupa-lock  ## ingest beside a bare copy and four peers (about ten minutes)
+	@$(VENV)/python -m benchmarks.ingest.run
+
+.venv-bench/edupa-lock: benchmarks/requirements.lock
+	@.venv-bootstrap/bin/uv venv --quiet --clear --python $(VENV)/python .venv-bench
+	@.venv-bootstrap/bin/uv pip sync --quiet --require-hashes --python .venv-bench/bin/python benchmarks/requirements.lock
+	@touch $@
+
 clean: down  ## remove the warehouse, the sample and the environment
-	@rm -rf .edupa extracts .venv .venv-bootstrap
+	@rm -rf .edupa extracts .venv .venv-bench .venv-bootstrap

@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Callable
-from functools import wraps
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from edupa.cli_common import fail, out, plainly
+from edupa.cli_contract import contract_app
+from edupa.cli_quarantine import quarantine_app
 from edupa.settings import SAMPLE_SCALE, SAMPLE_SEED, SAMPLE_YEARS, Settings, load_settings
-from warehouse.config import LOGIN_ROLES, ConfigError
+from warehouse.config import LOGIN_ROLES
 from warehouse.connection import connect, dsn
 
 app = typer.Typer(
@@ -32,41 +33,8 @@ airflow_app = typer.Typer(no_args_is_help=True, help="Airflow's scheduler and we
 app.add_typer(server_app, name="server")
 app.add_typer(release_app, name="release")
 app.add_typer(airflow_app, name="airflow")
-
-# a pipe or a log has no width of its own; 120 columns keep the tables whole
-out = Console(width=None if sys.stdout.isatty() else 120)
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def fail(message: str, code: int = 1) -> typer.Exit:
-    """One sentence on stderr; raise the result."""
-    print(f"edupa: {message}", file=sys.stderr)
-    return typer.Exit(code)
-
-
-def plainly(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors that a user can act on into one sentence and exit code 1."""
-
-    @wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        from warehouse.locks import LockBusyError
-        from warehouse.migrate import MigrationError
-        from warehouse.release import ReleaseError
-        from warehouse.server import ServerError
-        from warehouse.transform import TransformError
-
-        expected = (ConfigError, LockBusyError, MigrationError, ReleaseError, ServerError, TransformError)
-        try:
-            return function(*args, **kwargs)
-        except expected as error:
-            raise fail(str(error)) from None
-        except psycopg.OperationalError as error:
-            raise fail(f"the warehouse does not answer: {str(error).splitlines()[0]}") from None
-        except psycopg.Error as error:
-            raise fail(f"the warehouse refuses: {str(error).splitlines()[0]}") from None
-
-    return wrapper
+app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(contract_app, name="contract")
 
 
 def _started(settings: Settings) -> Settings:
@@ -236,13 +204,23 @@ def load(
             try:
                 report = ingest.load_file(path, root, contracts, settings.warehouse)
             except ValueError as error:
-                raise fail(f"{error}: see docs/feeds for the names that the contracts expect") from None
+                drafted = ingest.feed_of(path.name, ingest.load_contracts(drafts=True))
+                if drafted and drafted not in contracts:
+                    raise fail(f"contract {drafted} is a draft: read it, then set status: active") from None
+                raise fail(
+                    f"{error}: see docs/feeds for the names that the contracts expect,"
+                    " or docs/tutorial_new_feed.md to add a feed"
+                ) from None
             print(
                 f"{report.file_name}: {report.status}, {report.rows_in} rows in, {report.rows_landed} landed,"
                 f" {report.rows_unchanged} unchanged, {report.rows_quarantined} quarantined"
             )
             if report.rejection:
                 print(f"  {report.rejection.rule}: {report.rejection.message_en} → {report.rejection.what_to_do}")
+            for warning in report.warnings:
+                print(f"  warning: {warning}")
+            if report.rows_quarantined:
+                print(f"  `edupa quarantine list --feed {report.feed}` says which rows and why")
             rejected += report.status == "rejected"
     if rejected:
         raise fail(f"{rejected} files were rejected: `edupa status` says why")
@@ -276,14 +254,22 @@ def run(
 
 @app.command()
 @plainly
-def status() -> None:
-    """Say what is loaded, rejected, quarantined and missing, and what is published.
+def status(
+    feed: Annotated[str | None, typer.Option(help="List the deliveries of this feed.")] = None,
+    period: Annotated[int | None, typer.Option(help="List the deliveries of this period.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Day for which the calendar is asked; none: today.")] = None,
+) -> None:
+    """Say what is due, arrived, late and missing, what is loaded, rejected and quarantined, and what is published.
 
-    Example: `edupa status`
+    Example: `edupa status --feed pupil --period 2019`
     """
     from edupa.status import print_status
 
-    print_status(load_settings(), out)
+    try:
+        day = date.fromisoformat(as_of) if as_of else date.today()
+    except ValueError:
+        raise typer.BadParameter("a date such as 2019-12-01", param_hint="--as-of") from None
+    print_status(load_settings(), out, as_of=day, feed=feed, period=period)
 
 
 @app.command()

@@ -102,14 +102,19 @@ def list_feeds(settings: Settings) -> FeedOrder:
     contracts = ingest.load_contracts()
     with connect("ingest", settings.warehouse) as conn:
         ingest.ensure_landing(conn, contracts)
-    found = ingest.discover(settings.extracts, contracts)
-    ingest.record_unrecognized(settings.extracts, found, settings.warehouse)
+    with ingest.Intake(settings.extracts, contracts, settings.warehouse) as intake:
+        found = intake.discover()
+        ingest.record_unrecognized(intake, found, settings.warehouse)
     files = sum(len(offered) for offered in found.offered.values())
     say(f"extracts: {files} files for {len(contracts)} feeds in {settings.extracts}")
     for name in found.unrecognized:
         say(f"  ! {name}: no contract recognizes this file name")
     for refused in found.refused:
         say(f"  ! {refused.file}: {refused.message_en}")
+    for message in found.unreachable:
+        say(f"  ! {message}")
+    for name in found.elsewhere:
+        say(f"  ! {name}: not taken, the environment names another source for its feed")
     return feed_order()
 
 
@@ -135,6 +140,10 @@ def load_feed(settings: Settings, feed: str) -> dict[str, Any]:
     )
     for rejection in report.rejections:
         say(f"  ! rejected {rejection.file}: {rejection.rule}: {rejection.message_en}")
+    for item in report.waiting:
+        say(f"  ! waiting {item.file}: {item.reason_en} (looks: {item.looks}, since {item.since})")
+    for name in report.not_arrived:
+        say(f"  ! not arrived {name}: its sender's manifest announces it")
     return report.to_json()
 
 
@@ -238,6 +247,14 @@ def _folder_sha256(folder: Path, pattern: str) -> str:
     return digest.hexdigest()
 
 
+def _contracts_sha256() -> str:
+    """Hash over the contracts of all configured folders."""
+    from ingest.contract import contract_folders
+
+    digests = [_folder_sha256(folder, "*.yaml") for folder in contract_folders()]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def _git_commit() -> str | None:
     """Commit of the code: named by the image that holds it, or asked of git where there is one."""
     if named := os.environ.get("EDUPA_GIT_COMMIT"):
@@ -283,7 +300,7 @@ def publish(
         reason=reason,
         provenance=Provenance(
             git_commit=_git_commit(),
-            contracts_sha256=_folder_sha256(PROJECT_ROOT / "ingest" / "contracts", "*.yaml"),
+            contracts_sha256=_contracts_sha256(),
             seeds_sha256=_folder_sha256(PROJECT_ROOT / "dbt_project" / "seeds", "*.csv"),
             input_sha256=_input_sha256(settings),
         ),

@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from rich.console import Console
 from rich.table import Table
 
+from edupa.calendar_page import print_calendar, print_deliveries
 from edupa.pipeline import run_folder
 from edupa.settings import Settings
+from ingest import load_contracts
+from ingest.calendar import calendar
+from ingest.contract import known_code_lists
+from ingest.quarantine import QuarantineError
 from warehouse.connection import connect
 
 
-def print_status(settings: Settings, console: Console) -> None:
-    """Print the state of the warehouse from the ledger.
+def print_status(
+    settings: Settings, console: Console, *, as_of: date, feed: str | None = None, period: int | None = None
+) -> None:
+    """Print the delivery calendar and the state of the warehouse; with a feed or a period its deliveries only.
+
+    Args:
+        settings: where the warehouse is.
+        console: where it is printed.
+        as_of: day for which the calendar is asked.
+        feed: deliveries of this feed.
+        period: deliveries of this period.
 
     Raises:
         ConfigError: there is no warehouse yet.
+        QuarantineError: nothing is expected of this feed and period.
     """
+    with connect("auditor", settings.warehouse) as conn:
+        contracts = load_contracts()
+        if feed is not None and feed not in contracts:
+            raise QuarantineError(f"no feed {feed!r}: one of {', '.join(sorted(contracts))}")
+        deliveries = calendar(conn, contracts, known_code_lists(), as_of, feed)
+    if feed is not None or period is not None:
+        chosen = [item for item in deliveries if period is None or item.period == period]
+        if not chosen:
+            raise QuarantineError(f"no contract expects {feed or 'anything'} for period {period} as of {as_of}")
+        print_deliveries(chosen, as_of, console)
+        return
+    print_calendar(deliveries, as_of, console)
     with connect("auditor", settings.warehouse) as conn:
         feeds = conn.execute(
             "select feed, count(*) filter (where status in ('landed', 'unchanged')),"
             " count(*) filter (where status = 'rejected'), sum(rows_in), sum(rows_landed), sum(rows_unchanged),"
-            " sum(rows_quarantined), sum(rows_exact_duplicate),"
+            " sum(rows_quarantined), (select count(*) from (select distinct e.load_id, e.sheet, e.line_number"
+            " from quarantine.entry e where e.feed = l.feed and e.is_open) as rows), sum(rows_exact_duplicate),"
             " to_char(max(finished_at), 'YYYY-MM-DD HH24:MI:SS')"
-            " from ledger.load where feed is not null group by feed order by feed"
+            " from ledger.load l where feed is not null group by feed order by feed"
         ).fetchall()
         rejected = conn.execute(
             "select l.file_name, coalesce(l.rejection ->> 'rule', 'file.name'), coalesce(l.rejection ->> 'message_en',"
@@ -44,9 +74,19 @@ def print_status(settings: Settings, console: Console) -> None:
             " order by started_at desc limit 5"
         ).fetchall()
         shown = conn.execute("select release_id from releases.pointer").fetchone()
-    table = Table(title="feeds", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(title="\nfeeds", title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("feed", no_wrap=True)
-    headings = ("files", "rejected", "rows in", "landed", "unchanged", "quarantined", "duplicates", "last load at")
+    headings = (
+        "files",
+        "rejected",
+        "rows in",
+        "landed",
+        "unchanged",
+        "quarantined",
+        "still open",
+        "duplicates",
+        "last load at",
+    )
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in feeds:
@@ -64,13 +104,15 @@ def print_status(settings: Settings, console: Console) -> None:
         console.print("  none asked yet")
     if failed:
         console.print("\n[bold]what the arrival gate found[/]")
-        for severity, expectation, county, period, observed in failed:
+        for severity, expectation, county, when, observed in failed:
             console.print(
-                f"  {severity}: {expectation} county {county} period {period}: {observed}",
+                f"  {severity}: {expectation} county {county} period {when}: {observed}",
                 highlight=False,
                 soft_wrap=True,
             )
     console.print("\n[bold]last runs[/]")
+    if not runs:
+        console.print("  none yet")
     for kind, state, moment in runs:
         console.print(f"  {moment} {kind}: {state}", highlight=False)
     console.print(f"\n[bold]published[/] {shown[0] if shown else 'nothing yet'}", highlight=False)

@@ -15,7 +15,7 @@ from ingest.load import (
 )
 from ingest.problems import Rejection, file_rules, row_rules
 from ingest.reports import FeedReport, LoadReport
-from ingest.sources import Discovery, discover
+from ingest.sources import Discovery, Intake, SourceError, SourceSettingsError, discover
 
 __all__ = [
     "CheckReport",
@@ -26,9 +26,12 @@ __all__ = [
     "Discovery",
     "FeedLoader",
     "FeedReport",
+    "Intake",
     "LandingDriftError",
     "LoadReport",
     "Rejection",
+    "SourceError",
+    "SourceSettingsError",
     "TokenKey",
     "TokenKeyError",
     "check_file",

@@ -89,6 +89,29 @@ def label_of_code(arguments: dict[str, Any], facts: Facts) -> pl.Expr:
     return label.replace_strict(codes.lookup, default="", return_dtype=pl.String) != pl.col(arguments["code"])
 
 
+def empty_when(arguments: dict[str, Any], facts: Facts) -> pl.Expr:
+    """``value`` is given though column ``when`` has one of the values ``in`` that leave it empty."""
+    return pl.col(arguments["value"]).is_not_null() & pl.col(arguments["when"]).is_in(list(arguments["in"]))
+
+
+def parts_total(arguments: dict[str, Any], facts: Facts) -> pl.Expr:
+    """``total`` differs from the sum of the columns ``parts``; unknown where one of them is missing."""
+    return pl.col(arguments["total"]) != pl.sum_horizontal(
+        [pl.col(name) for name in arguments["parts"]], ignore_nulls=False
+    )
+
+
+def no_name(arguments: dict[str, Any], facts: Facts) -> pl.Expr:
+    """Text ``text`` holds the name of a person of the same row (columns ``names``, two characters or more)."""
+    text = pl.col(arguments["text"])
+    return pl.any_horizontal(
+        [
+            (pl.col(name).str.len_chars() >= 2) & text.str.contains(pl.col(name), literal=True)
+            for name in arguments["names"]
+        ]
+    )
+
+
 CHECKS: dict[str, CheckFunction] = {
     "not_greater": not_greater,
     "id_birth": id_birth,
@@ -97,4 +120,7 @@ CHECKS: dict[str, CheckFunction] = {
     "check_digit": check_digit,
     "age_by_code": age_by_code,
     "label_of_code": label_of_code,
+    "empty_when": empty_when,
+    "parts_total": parts_total,
+    "no_name": no_name,
 }

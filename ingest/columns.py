@@ -25,6 +25,13 @@ _INT32_MAX = 2_147_483_647
 #: text that no text normalizer changes
 _PLAIN_TEXT = r"^[\p{Han}A-Za-z0-9·()（）《》“”]+$"
 _PLAIN_CODE = r"^[0-9A-Z]*[0-9][0-9A-Z]*$"
+_PLAIN_DECIMAL = r"^(0|[1-9][0-9]{0,17})(\.[0-9]{0,5}[1-9])?$"
+#: eleven digits in free text are worth a second look: a mobile number has so many, an ID number more
+_LONG_DIGITS = "[0-9]{11}"
+_LIST = "、"
+_SOME_ID = "649901200803150035"
+#: stands in landing for a remark that is none of the contract's words
+WITHHELD = "（略）"
 _NO_DATE = frozenset({"9999-12-31", "1900-01-00", "0000-00-00", "1899-12-31"})
 
 
@@ -115,6 +122,12 @@ class ColumnParser:
         """Compile the column's rules."""
         self.column = column
         self.pattern = re.compile(ascii_pattern(column.pattern)) if column.pattern else None
+        # a code without a form of its own must not be an ID number, unless the contract says that it is long
+        self._may_hold_id = (
+            column.kind == "code"
+            and not (column.code_list or column.is_personal or column.long_number or column.derived)
+            and (self.pattern is None or self.pattern.match(_SOME_ID) is not None)
+        )
         self._memo: dict[str, Parsed] = {}
         self._canonical = self._canonical_pattern()
         self._suspects = self._suspect_words()
@@ -129,6 +142,7 @@ class ColumnParser:
         return {
             "id_number": values.ID_PATTERN,
             "integer": r"^(0|[1-9][0-9]{0,17})$",
+            "decimal": _PLAIN_DECIMAL,
             "date": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
             "text": _PLAIN_TEXT,
         }[column.kind]
@@ -137,7 +151,7 @@ class ColumnParser:
         """Texts that look canonical but are not: words for "no value", test words, placeholder numbers."""
         column = self.column
         words = {variant for word in column.null_words for variant in (word, word.lower(), word.title())}
-        words |= set(column.test_words)
+        words |= {case for word in column.test_words for case in (word, word.lower(), word.upper(), word.title())}
         if column.kind == "id_number":
             words |= set(values.ID_PLACEHOLDERS)
         canonical = self._canonical
@@ -147,6 +161,9 @@ class ColumnParser:
         """Canonical text of one value (see values.py), by the kind of the column."""
         column = self.column
         numeric = raw.startswith(NUMERIC_CELL)
+        if column.multi and values.is_null_word(raw, self._is_null):
+            # before the list is split: #N/A would become two values
+            return Parsed(None, None, ("null_word",) if raw else ())
         text, steps = values.normalize(raw.removeprefix(NUMERIC_CELL), column.normalizers)
         if column.code_list:
             return self._parse_listed(text, steps)
@@ -159,10 +176,19 @@ class ColumnParser:
         if values.is_null_word(text, self._is_null):
             return Parsed(None, None, (*steps, "null_word") if text else steps)
         if column.kind == "text":
-            is_test = text.lower() in {word.lower() for word in column.test_words}
-            return Parsed(text, "text.test_data" if is_test else None, steps)
+            rule = self._text_rule(text)
+            if rule is None and column.words:
+                squeezed = values.no_space(text)
+                if not set(squeezed.split(_LIST) if column.multi else [squeezed]) <= column.words:
+                    # remarks may name people: what the contract does not expect is not kept
+                    return Parsed(WITHHELD, None, (*steps, "withheld"))
+                text = squeezed
+            return Parsed(text, rule, steps)
         if column.kind == "integer":
             number, rule = values.parse_integer(text)
+            return Parsed(number, rule, steps)
+        if column.kind == "decimal":
+            number, rule = values.parse_decimal(text)
             return Parsed(number, rule, steps)
         if column.kind == "date":
             return self._parse_date(text, numeric, steps)
@@ -175,6 +201,17 @@ class ColumnParser:
             number, rule = values.parse_id(text)
             return Parsed(number, rule, steps)
         return self._parse_code(text, steps)
+
+    def _text_rule(self, text: str) -> str | None:
+        """The rule that a text breaks, if any."""
+        column = self.column
+        if text.lower() in {word.lower() for word in column.test_words}:
+            return "text.test_data"
+        if not column.is_personal and values.holds_personal_number(text):
+            return "text.personal"
+        if self.pattern is not None and not self.pattern.search(text):
+            return "code.pattern"
+        return None
 
     def _parse_listed(self, text: str, steps: tuple[str, ...]) -> Parsed:
         column = self.column
@@ -190,6 +227,8 @@ class ColumnParser:
 
     def _parse_code(self, text: str, steps: tuple[str, ...]) -> Parsed:
         column = self.column
+        if self._may_hold_id and values.holds_id_number(text):
+            return Parsed(None, "text.personal", steps)
         if self.pattern is None or self.pattern.match(text):
             return Parsed(text, None, steps)
         if column.long_number and values.is_scientific(text):
@@ -225,6 +264,14 @@ class ColumnParser:
         clean = raw.str.contains(self._canonical)
         if self._suspects:
             clean &= ~raw.is_in(self._suspects)
+        if self.column.kind == "text" and not self.column.is_personal:
+            clean &= ~raw.str.contains(_LONG_DIGITS)
+            if self.column.pattern:
+                clean &= raw.str.contains(ascii_pattern(self.column.pattern))
+            if self.column.words:
+                clean &= raw.is_in(sorted(self.column.words))
+        if self._may_hold_id:
+            clean &= ~raw.str.contains(values.ID_SHAPE.replace(r"\d", "[0-9]"))
         if self.column.kind == "date":
             clean &= raw.str.to_date("%Y-%m-%d", strict=False).is_not_null() & ~raw.str.starts_with("9999")
         return clean.fill_null(False) | raw.is_null()
@@ -247,6 +294,9 @@ class ColumnParser:
         if kind == "integer":
             result.values = text.cast(pl.Int64, strict=False)
             self._integer_range(result)
+        elif kind == "decimal":
+            result.values = text.cast(pl.Decimal(38, values.DECIMAL_SCALE), strict=False)
+            self._decimal_range(result)
         elif kind == "date":
             result.values = text.str.to_date("%Y-%m-%d", strict=False)
             self._date_range(result, facts)
@@ -310,6 +360,15 @@ class ColumnParser:
             self._add(result, "number.out_of_range", result.values < column.minimum)
         self._add(result, "number.out_of_range", result.values > limit)
 
+    def _decimal_range(self, result: ColumnResult) -> None:
+        column = self.column
+        if column.minimum is not None and column.minimum >= 0:
+            self._add(result, "number.negative", result.values < 0)
+        if column.minimum is not None:
+            self._add(result, "number.out_of_range", result.values < column.minimum)
+        if column.maximum is not None:
+            self._add(result, "number.out_of_range", result.values > column.maximum)
+
     def _date_range(self, result: ColumnResult, facts: dict[str, Any]) -> None:
         lower = resolve_bound(_as_date(self.column.date_minimum), facts)
         upper = resolve_bound(_as_date(self.column.date_maximum), facts)
@@ -349,12 +408,14 @@ def masked(text: str | None, column: Column | None) -> str:
     """
     if text is None:
         return ""
-    if column is None or column.is_personal:
+    if column is None or column.is_personal or values.holds_personal_number(text.removeprefix(NUMERIC_CELL)):
         return shape(text)
     text = text.removeprefix(NUMERIC_CELL)[:40]
     text = re.sub(r"(\d{6})(\d+)", lambda found: found[1] + "#" * len(found[2]), text)
     vocabulary = column.code_list.vocabulary if column.code_list else frozenset("年月日万约千百元人个岁以上下无空")
     return "".join(
-        character if not character.isalpha() or spelling(character) in vocabulary else shape(character)
+        shape(character)
+        if not character.isprintable() or (character.isalpha() and spelling(character) not in vocabulary)
+        else character
         for character in text
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,17 +22,22 @@ import yaml
 from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard, SchemaProperty
 from pydantic import ValidationError
 
-from ingest.codelists import CodeList, load_code_lists, spelling
+from ingest.codelists import CodeList, CodeListError, load_code_lists, spelling
 from ingest.values import NORMALIZERS, NULL_WORDS
+from warehouse.config import PROJECT_ROOT
 
 FOLDER = Path(__file__).parent / "contracts"
+#: folders with contracts, separated like a search path; the built-in one must be named if it is wanted
+FOLDERS_VARIABLE = "EDUPA_CONTRACTS"
+#: folder of code lists beside contracts that lie elsewhere
+CODE_LISTS = "codelists"
 SUFFIX = ".odcs.yaml"
 
-KINDS = ("code", "text", "integer", "date", "boolean", "school_year", "id_number")
+KINDS = ("code", "text", "integer", "decimal", "date", "boolean", "school_year", "id_number")
 #: physical types that a landing table may have
-PHYSICAL_TYPES = ("text", "integer", "bigint", "date", "boolean")
+PHYSICAL_TYPES = ("text", "integer", "bigint", "numeric", "date", "boolean")
 #: bumped when the code changes what a value becomes, so that known files are read again
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 
 
 class ContractError(ValueError):
@@ -91,11 +98,14 @@ class Column:
     code_length: int | None
     null_words: frozenset[str]
     test_words: tuple[str, ...]
+    words: frozenset[str]
     pii: str | None
     token: str | None
     derived: Derivation | None
     file_fact: FileFact | None
     references: tuple[tuple[str, str], ...]
+    reference_rule: str
+    watch: dict[str, Any]
     key_position: int | None
     identifier_kind: str | None
     name_column: str | None
@@ -120,13 +130,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Check:
-    """A cross-field check: name in checks.CHECKS, the rule it raises, the column it blames, its arguments."""
+    """A cross-field check: name in checks.CHECKS, the rule it raises, the column it blames, its arguments.
+
+    ``is_warning``: rows that break it land all the same and are named in the report.
+    """
 
     name: str
     kind: str
     rule: str
     column: str
     arguments: dict[str, Any]
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,6 +189,11 @@ class Contract:
     header_search_rows: int
     custom: dict[str, Any]
     model: OpenDataContractStandard = field(repr=False, compare=False)
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether nobody has vouched for it yet: nothing is loaded by a draft."""
+        return bool(self.model.status == "draft")
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -257,9 +276,12 @@ _COLUMN_PROPERTIES = frozenset(
         "longNumber",
         "codeLength",
         "testWords",
+        "words",
         "derive",
         "fileFact",
         "references",
+        "referenceRule",
+        "watch",
         "identifierKind",
         "nameColumn",
     ]
@@ -322,15 +344,30 @@ def _column(prop: SchemaProperty, code_lists: dict[str, CodeList]) -> Column:
         if "nullWords" in custom
         else NULL_WORDS,
         test_words=tuple(custom.get("testWords", ())),
+        words=frozenset(str(word) for word in custom.get("words", ())),
         pii="vault" if classification == "vault" else None,
         token=classification.removeprefix("token:") if classification.startswith("token:") else None,
         derived=Derivation(derive["column"], int(derive["from"]), int(derive["to"])) if derive else None,
         file_fact=FileFact(fact["fact"], fact["rule"], bool(fact.get("schoolYear", False))) if fact else None,
         references=tuple((item["feed"], item["column"]) for item in custom.get("references", ())),
+        reference_rule=custom.get("referenceRule", "reference.unknown_village"),
+        watch=dict(custom.get("watch", {})),
         key_position=(prop.primaryKeyPosition or 0) if prop.primaryKey else None,
         identifier_kind=custom.get("identifierKind"),
         name_column=custom.get("nameColumn"),
     )
+
+
+def _name_checks(columns: list[Column]) -> list[Check]:
+    """No free text may hold the name of a person of its row: checked wherever a feed has names, unasked."""
+    names = [column.name for column in columns if column.kind == "text" and column.is_personal]
+    texts = [column.name for column in columns if column.kind == "text" and not column.is_personal]
+    if not names:
+        return []
+    return [
+        Check(f"{text}_without_name", "no_name", "text.personal", text, {"text": text, "names": names})
+        for text in texts
+    ]
 
 
 def _canonical_sha256(document: object, code_lists: Iterable[CodeList]) -> str:
@@ -393,11 +430,17 @@ def _compile(
     for quality in table.quality or ():
         arguments = dict(cast(dict[str, Any], quality.implementation))
         check = Check(
-            cast(str, quality.name), arguments.pop("check"), arguments.pop("rule"), arguments.pop("column"), arguments
+            cast(str, quality.name),
+            arguments.pop("check"),
+            arguments.pop("rule"),
+            arguments.pop("column"),
+            arguments,
+            quality.severity == "warning",
         )
         if check.column not in names:
             raise ContractError(f"{path}:{_line_of(text, check.name)}: check {check.name}: no column {check.column!r}")
         checks.append(check)
+    checks += _name_checks(columns)
     scope = tuple(custom.get("scope", ()))
     for name in scope:
         if name not in names:
@@ -451,15 +494,53 @@ def _compile(
     return contract
 
 
-def load_contracts(folder: Path = FOLDER, code_lists: dict[str, CodeList] | None = None) -> dict[str, Contract]:
-    """All contracts of a folder by feed id, in an order in which each feed comes after those it refers to.
+def contract_folders() -> tuple[Path, ...]:
+    """Folders that hold the contracts: EDUPA_CONTRACTS, relative ones from the project's root; default: our own."""
+    named = os.environ.get(FOLDERS_VARIABLE, "")
+    return tuple(PROJECT_ROOT / part for part in named.split(os.pathsep) if part) or (FOLDER,)
+
+
+def known_code_lists(folders: Iterable[Path] | None = None) -> dict[str, CodeList]:
+    """Our code lists and those that lie in ``codelists`` beside contracts.
 
     Raises:
-        ContractError: a contract is broken, refers to an unknown feed, or contracts refer to each other in a circle.
+        CodeListError: a list is broken, or two have one name.
+    """
+    lists = load_code_lists()
+    for folder in contract_folders() if folders is None else folders:
+        for name, code_list in load_code_lists(folder / CODE_LISTS).items():
+            if name in lists:
+                raise CodeListError(f"{folder / CODE_LISTS / name}.csv:1: there is a code list {name} already")
+            lists[name] = code_list
+    return lists
+
+
+def load_contracts(
+    folder: Path | None = None, code_lists: dict[str, CodeList] | None = None, *, drafts: bool = False
+) -> dict[str, Contract]:
+    """All contracts by feed id, in an order in which each feed comes after those it refers to.
+
+    Args:
+        folder: the only folder with contracts; default: the configured ones.
+        code_lists: default: ours and those beside the contracts.
+        drafts: with those of status draft, which nobody has read yet; nothing is loaded by them.
+
+    Raises:
+        ContractError: a contract is broken or there twice, refers to an unknown feed, or contracts refer to each other
+            in a circle; a configured folder is missing.
         CodeListError: a code list is broken.
     """
-    lists = load_code_lists() if code_lists is None else code_lists
-    parsed = [parse_contract(path, lists) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    folders = contract_folders() if folder is None else (folder,)
+    if missing := [path for path in folders if not path.is_dir()]:
+        raise ContractError(f"{missing[0]}:1: there is no such folder; {FOLDERS_VARIABLE} names folders with contracts")
+    lists = known_code_lists(folders) if code_lists is None else code_lists
+    parsed = [parse_contract(path, lists) for place in folders for path in sorted(place.glob(f"*{SUFFIX}"))]
+    if not drafts:
+        parsed = [contract for contract in parsed if not contract.is_draft]
+    twice = Counter(contract.feed for contract in parsed)
+    for contract in parsed:
+        if twice[contract.feed] > 1:
+            raise ContractError(f"{contract.path}:1: feed {contract.feed!r} has another contract already")
     waiting = {contract.feed: contract for contract in parsed}
     for contract in parsed:
         if unknown := contract.depends_on - set(waiting):

@@ -5,16 +5,18 @@ They hold every version of every record; a version is appended and never changed
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psycopg
-import pyarrow.csv as pa_csv
 from psycopg import sql
 
 from ingest.contract import Contract
+from ingest.copy_text import COPY_OPTIONS, payload, to_copy_text
+from ingest.lines import Entries, KnownLines, hashes_to_text, scope_name, text_to_hashes
+from ingest.pipeline import COPY_LINE
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -27,7 +29,7 @@ _META = (
     ("source_sheet", "text", "sheet of the workbook"),
     ("source_line", "bigint not null", "physical line (csv) or row (sheet) in the file, from 1"),
 )
-_TYPE_NAMES = {"text": "text", "integer": "integer", "bigint": "bigint", "date": "date", "boolean": "boolean"}
+_TYPE_NAMES = {name: name for name in ("text", "integer", "bigint", "numeric", "date", "boolean")}
 
 
 class LandingDriftError(RuntimeError):
@@ -70,11 +72,7 @@ def _create(conn: Connection, contract: Contract) -> None:
     for name, kind, _ in _META:
         parts.append(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)))
     conn.execute(sql.SQL("create table {} ({})").format(table, sql.SQL(", ").join(parts)))
-    conn.execute(
-        sql.SQL("create unique index {} on {} (scope_key, record_key) where ended_load_id is null").format(
-            sql.Identifier(f"{contract.feed}_current"), table
-        )
-    )
+    conn.execute(_current_index(contract))
     # loads are appended, so a block range index finds a load's rows at almost no cost
     conn.execute(
         sql.SQL("create index {} on {} using brin (load_id)").format(sql.Identifier(f"{contract.feed}_load"), table)
@@ -84,6 +82,16 @@ def _create(conn: Connection, contract: Contract) -> None:
     conn.execute(sql.SQL("comment on table {} is {}").format(table, sql.Literal(comment)))
     for name, _, text in (*contract.landed, *_META):
         _comment(conn, contract, name, text)
+
+
+def _current_index(contract: Contract) -> sql.Composed:
+    return sql.SQL("create unique index {} on {} (scope_key, record_key) where ended_load_id is null").format(
+        sql.Identifier(f"{contract.feed}_current"), _table(contract)
+    )
+
+
+def _is_empty(conn: Connection, contract: Contract) -> bool:
+    return conn.execute(sql.SQL("select 1 from {} limit 1").format(_table(contract))).fetchone() is None
 
 
 def _comment(conn: Connection, contract: Contract, name: str, text: str) -> None:
@@ -114,27 +122,45 @@ def _compare(conn: Connection, contract: Contract, have: dict[str, str]) -> None
         )
 
 
-def to_csv(frame: pl.DataFrame) -> bytes:
-    """Rows as csv for COPY; arrow's writer takes a seventh of the time of polars' own."""
-    buffer = io.BytesIO()
-    options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
-    pa_csv.write_csv(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), buffer, options)
-    return buffer.getvalue()
-
-
 def copy_in(conn: Connection, table: sql.Composable, frame: pl.DataFrame) -> None:
     """COPY a frame into the table's columns of the same names."""
     columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-    statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(table, columns)
+    statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, columns, sql.SQL(COPY_OPTIONS))
     with conn.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(to_csv(frame))
+        copy.write(to_copy_text(frame))
 
 
 class Versions:
     """The versions of a feed's records that are valid before a load, and what the load does to them."""
 
-    def __init__(self, conn: Connection, contract: Contract, load_id: int, sheet: str | None) -> None:
-        """Begin a load; nothing is read before the first batch says which scopes the file speaks for."""
+    def __init__(
+        self,
+        conn: Connection,
+        contract: Contract,
+        load_id: int,
+        sheet: str | None,
+        *,
+        known: KnownLines | None = None,
+        many: bool = False,
+    ) -> None:
+        """Begin a load; nothing is read before the first batch says which scopes the file speaks for.
+
+        Args:
+            conn: as role ingest.
+            contract: the feed's contract.
+            load_id: of this load.
+            sheet: of the workbook.
+            known: lines of the load in force, which are not read again.
+            many: the file is large; in an empty table its rows are indexed at the end.
+        """
+        self._known = known
+        self._index = sql.Identifier(f"{contract.feed}_current")
+        self._index_later = many and _is_empty(conn, contract)
+        if self._index_later:
+            conn.execute(sql.SQL("drop index if exists landing.{}").format(self._index))
+        #: records of the scopes that stay though the file holds no good line for them
+        self.kept_entries: Entries | None = None
+        self.kept_rows: pl.DataFrame | None = None
         self._conn = conn
         self._contract = contract
         self._load_id = load_id
@@ -151,10 +177,12 @@ class Versions:
         """Read the current versions of the scopes that appear for the first time."""
         names = ["scope_key", *self._contract.scope]
         new = rows.select(names).unique().filter(~pl.col("scope_key").is_in(list(self.scopes)))
-        if new.is_empty():
-            return
         for values in new.iter_rows(named=True):
             self.scopes[values["scope_key"]] = {name: str(values[name]) for name in self._contract.scope}
+        if self._uses_known:
+            new = new.filter(~pl.col("scope_key").is_in(self._known_scope_keys()))
+        if new.is_empty() or self._index_later:
+            return
         statement = sql.SQL(
             "copy (select record_id, scope_key, record_key, record_hash from {}"
             " where ended_load_id is null and scope_key in ({})) to stdout (format csv)"
@@ -193,8 +221,10 @@ class Versions:
             return rows
         self._read_scopes(rows)
         changed: list[int] = []
-        if self._current is not None:
-            current = self._current
+        if self._uses_known and not rows.is_empty():
+            rows = self._without_unchanged(rows)
+        current = self._current
+        if current is not None:
             rows = rows.join(current, on=["scope_key", "record_key"], how="left", maintain_order="left")
             same = (pl.col("?hash") == pl.col("record_hash")).fill_null(False)
             kept = rows.filter(same)["?id"]
@@ -211,22 +241,105 @@ class Versions:
             self._end(changed)
             self._kept.append(pl.Series("?id", changed, dtype=pl.Int64))
         if not rows.is_empty():
-            landing = rows.with_columns(
-                pl.lit(self._load_id).alias("load_id"), pl.lit(self._sheet, dtype=pl.String).alias("source_sheet")
-            )
-            copy_in(self._conn, _table(self._contract), landing)
+            self._copy(rows)
             self.landed += rows.height
         return rows
 
+    def _copy(self, rows: pl.DataFrame) -> None:
+        """Send rows: what ingest adds stands before the text that the pipeline has made of the landed columns."""
+        added = ["record_key", "scope_key", "record_hash", "source_line", "load_id"]
+        values: list[pl.Expr] = [pl.col(name) for name in added[:-1]]
+        values.append(pl.lit(str(self._load_id)))
+        if self._sheet is not None:
+            added.append("source_sheet")
+            values.append(pl.lit(to_copy_text(pl.DataFrame({"sheet": [self._sheet]})).decode().removesuffix("\n")))
+        lines = rows.select(pl.concat_str([*values, pl.col(COPY_LINE)], separator="\t")).to_series()
+        names = [*added, *(name for name, _, _ in self._contract.landed)]
+        statement = sql.SQL("copy {} ({}) from stdin ({})").format(
+            _table(self._contract), sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(COPY_OPTIONS)
+        )
+        with self._conn.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(payload(lines))
+
+    @property
+    def _uses_known(self) -> bool:
+        return self._known is not None and self._known.is_used
+
+    def _known_scope_keys(self) -> list[str]:
+        assert self._known is not None
+        return [scope_name(scope) for scope in self._known.scopes]
+
+    def _without_unchanged(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Compare rows with the lines of the load in force; ends the versions that are replaced."""
+        assert self._known is not None
+        same, differs = self._known.compare(
+            text_to_hashes(rows["record_key"]), text_to_hashes(rows["record_hash"]), rows["scope_key"]
+        )
+        self.unchanged += int(same.sum())
+        replaced = rows.filter(pl.Series(differs))
+        self._end_records(replaced["scope_key"], replaced["record_key"])
+        return rows.filter(pl.Series(~same))
+
+    def _end_records(self, scope_keys: pl.Series, record_keys: pl.Series) -> None:
+        if scope_keys.is_empty():
+            return
+        # a fresh table has no statistics yet, and a few rows of many are looked up in the index anyway
+        self._conn.execute("set local enable_hashjoin = off")
+        self._conn.execute("set local enable_mergejoin = off")
+        self.ended += self._conn.execute(
+            sql.SQL(
+                "update {} c set ended_load_id = %s from unnest(%s::text[], %s::text[]) as w (scope_key, record_key)"
+                " where c.scope_key = w.scope_key and c.record_key = w.record_key and c.ended_load_id is null"
+            ).format(_table(self._contract)),
+            (self._load_id, scope_keys.to_list(), record_keys.to_list()),
+        ).rowcount
+
+    def take_known(self) -> None:
+        """Take in the lines that were not read: unchanged rows, and scopes for which the file speaks by them."""
+        if not self._uses_known:
+            return
+        assert self._known is not None
+        self.unchanged += self._known.unchanged
+        for number in np.flatnonzero(np.bincount(self._known.entries["scope"][self._known.hit])):
+            scope = self._known.scopes[int(number)]
+            self.scopes.setdefault(scope_name(scope), scope)
+
+    def _finish_known(self) -> None:
+        """End records whose line is gone from their scope, whose key no new line has, and no quarantined one."""
+        assert self._known is not None
+        keys = self._known_scope_keys()
+        spoken = np.array([key in self.scopes for key in keys])
+        is_open = ~self._known.hit & ~self._known.found & spoken[self._known.entries["scope"]]
+        rest = self._known.entries[is_open]
+        frame = pl.DataFrame(
+            {
+                "record_key": pl.Series(
+                    hashes_to_text(np.stack([rest["key0"], rest["key1"]], axis=1)), dtype=pl.String
+                ),
+                "scope_key": pl.Series([keys[number] for number in rest["scope"]], dtype=pl.String),
+            }
+        )
+        stays = pl.concat(self._kept_keys) if self._kept_keys else pl.Series([], dtype=pl.String)
+        is_kept = frame["record_key"].is_in(stays.implode())
+        self.kept_entries = rest[is_kept.to_numpy()]
+        gone = frame.filter(~is_kept)
+        self._end_records(gone["scope_key"], gone["record_key"])
+
     def finish(self) -> None:
-        """End what the file no longer holds of its scopes."""
+        """End what the file no longer holds of its scopes; index a table that was empty before."""
+        if self._index_later:
+            self._conn.execute(_current_index(self._contract))
+        if self._uses_known:
+            self._finish_known()
         if self._current is None:
             return
         gone = self._current
         if self._kept:
             gone = gone.filter(~pl.col("?id").is_in(pl.concat(self._kept).implode()))
         if self._kept_keys:
-            gone = gone.filter(~pl.col("record_key").is_in(pl.concat(self._kept_keys).implode()))
+            stays = pl.col("record_key").is_in(pl.concat(self._kept_keys).implode())
+            self.kept_rows = gone.filter(stays)
+            gone = gone.filter(~stays)
         self._end(gone["?id"].to_list())
 
 

@@ -6,28 +6,36 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
-import polars_hash as plh
 import psycopg
 from psycopg import sql
 
+from ingest.ahead import ahead
+from ingest.arrival import Offer, Waiting, still_growing
 from ingest.contract import Contract
 from ingest.csv_reader import read_csv
+from ingest.duplicates import Hashes
 from ingest.identity import TokenKey, check_canary, read_token_key
 from ingest.landing import Versions, copy_in, ensure_landing, reference_codes
+from ingest.lines import LEAST_BYTES, LineStore, StartOver, allows, circumstances, text_to_hashes
+from ingest.manifest import ManifestEntry, check_before, check_rows, controlled
 from ingest.names import FileName, Rank, parse_name
 from ingest.parquet_reader import read_parquet
 from ingest.pipeline import CompiledContract, Counts, FileChecker, scope_key
 from ingest.problems import FileRejectedError, Rejection
+from ingest.quarantine import Trail
 from ingest.reports import FeedReport, LoadReport
-from ingest.sources import Discovery, discover, file_sha256, opened
+from ingest.sources import Discovery, FileGrowingError, Intake, file_sha256, opened
 from ingest.tables import Table
-from ingest.xlsx_reader import read_xlsx
+from ingest.vault import Vault
+from ingest.xlsx_reader import read_xls, read_xlsx
 from warehouse import failpoint
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
@@ -39,9 +47,29 @@ Progress = Callable[[LoadReport], None]
 _READERS: dict[str, Callable[[Path, Contract], Table]] = {
     "csv": read_csv,
     "xlsx": read_xlsx,
+    "xls": read_xls,
     "parquet": read_parquet,
 }
-_IDENTITY = ["person_token", "identifier_kind", "identifier"]
+#: from this size on rows go into an empty table first and are indexed then
+LARGE_BYTES = 16 << 20
+#: folder of the home in which lines of loads in force are kept
+LINES_FOLDER = "lines"
+
+
+def open_table(path: Path, contract: Contract, file_format: str) -> Table:
+    """Open a file with the reader of its format.
+
+    Raises:
+        FileRejectedError: the contract does not list the format, or the reader refuses the file.
+    """
+    wanted = file_format.lower()
+    if wanted not in contract.formats or wanted not in _READERS:
+        raise FileRejectedError("file.name", f"format {wanted} is not in the contract", detail_zh="格式不在合同中")
+    return _READERS[wanted](path, contract)
+
+
+#: seconds to wait before a load is tried again after the connection was lost
+_RETRY_PAUSES_S = (1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -74,11 +102,32 @@ class _Ledger:
                 self.accepted[scope] = load
 
 
+@dataclass(frozen=True)
+class _Arrived:
+    """A file that is to be landed."""
+
+    name: str
+    sha: str
+    size: int
+    path: Path
+    parsed: FileName
+    announced: ManifestEntry | None
+
+
 class FeedLoader:
     """Loads files of one feed over one connection; state that every file needs is read once."""
 
-    def __init__(self, conn: Connection, contract: Contract, root: Path, key: TokenKey) -> None:
+    def __init__(
+        self, conn: Connection, contract: Contract, root: Path | Intake, key: TokenKey, lines: LineStore | None = None
+    ) -> None:
         """Read what the ledger and the reference feeds know.
+
+        Args:
+            conn: as role ingest.
+            contract: of the feed.
+            root: where the files lie.
+            key: makes the tokens.
+            lines: where the lines of loads in force are kept; None: every file is read in full.
 
         Raises:
             TokenKeyError: not the key that made this warehouse's tokens.
@@ -90,12 +139,11 @@ class FeedLoader:
         self._compiled = CompiledContract(contract)
         if any(column.token for column in contract.columns):
             check_canary(conn, key)
-        # identities that this connection has already written: most persons come again every year
-        self._vault_written: list[pl.Series] = []
-        self._vault_pending: list[pl.Series] = []
-        self._vault_was_empty = conn.execute("select 1 from vault.person_identity limit 1").fetchone() is None
+        self._vault = Vault(conn, key)
+        self._lines = lines if lines is not None and allows(contract) else None
         self._references = reference_codes(conn, contract)
         self._ledger = self._read_ledger()
+        self._trail = Trail(conn, contract)
         conn.commit()
 
     def _read_ledger(self) -> _Ledger:
@@ -133,31 +181,62 @@ class FeedLoader:
         except FileRejectedError:
             return None
 
-    def load(self, name: str) -> LoadReport:
+    def load(self, name: str, *, again: bool = False) -> LoadReport:
         """Load one file; a rejection is a result, not an error.
 
         Args:
             name: relative to the root, ``archive.zip!member`` for a file in an archive.
+            again: read it even if its content is known.
 
         Returns:
             What became of it.
         """
         try:
-            with opened(self._root, name) as path:
-                return self._load_opened(name, path)
+            if not again and (known := self._known_afar(name)):
+                return known
+            with opened(self._root, name, self._contract.feed) as path:
+                report = self._load_opened(name, path, again=again)
         except FileRejectedError as error:
             # the archive or the file could not even be opened: its name stands for its content
-            return self._reject(name, "0" * 64, 0, error.rejection(name), None)
+            return self.reject(error.rejection(name))
+        if isinstance(self._root, Intake) and report.status != "rejected":
+            self._root.remember(self._contract.feed, name, report.file_sha256)
+        return report
 
-    def _load_opened(self, name: str, path: Path) -> LoadReport:
+    def _known_afar(self, name: str) -> LoadReport | None:
+        """The report for a file elsewhere that is the version which was fetched before, and whose content is known."""
+        sha = self._root.remembered(self._contract.feed, name) if isinstance(self._root, Intake) else None
+        known = self._known(name, sha, parse_name(name, self._contract).rank) if sha else None
+        return known if known and known.status == "same_content" else None
+
+    def reject(self, rejection: Rejection) -> LoadReport:
+        """Reject a file that was not opened: its name stands for its content."""
+        return self._reject(rejection.file, "0" * 64, 0, rejection, None)
+
+    def _announced(self, name: str) -> ManifestEntry | None:
+        """What the sender's manifest says about a file, or None."""
+        return self._root.manifest_entry(self._contract.feed, name) if isinstance(self._root, Intake) else None
+
+    def _load_opened(self, name: str, path: Path, *, again: bool) -> LoadReport:
         sha = file_sha256(path)
         size = path.stat().st_size
         parsed: FileName | None = None
+        announced = self._announced(name)
         try:
             parsed = parse_name(name, self._contract)
-            if known := self._known(name, sha, parsed.rank):
+            known = None if again else self._known(name, sha, parsed.rank)
+            # what was wrong between manifest and file may have been put right in the manifest
+            is_announced_empty = announced is not None and announced.rows == 0
+            if known and not (known.rejection and (known.rejection.rule.startswith("manifest.") or is_announced_empty)):
                 return known
-            return self._land(name, sha, size, path, parsed)
+            if announced:
+                check_before(announced, self._contract, sha)
+            arrived = _Arrived(name, sha, size, path, parsed, announced)
+            try:
+                return self._land(arrived, read_all=again)
+            except StartOver:
+                self._conn.rollback()
+                return self._land(arrived, read_all=True)
         except FileRejectedError as error:
             self._conn.rollback()
             return self._reject(name, sha, size, error.rejection(name), parsed)
@@ -214,27 +293,68 @@ class FeedLoader:
         assert row is not None
         return int(str(row[0]))
 
-    def _land(self, name: str, sha: str, size: int, path: Path, parsed: FileName) -> LoadReport:
+    def _in_force(self) -> dict[str, tuple[int, str]]:
+        return {scope: (load.load_id, load.sha256) for scope, load in self._ledger.accepted.items()}
+
+    def _circumstances(self, parsed: FileName, table: Table) -> dict[str, Any]:
+        return circumstances(self._contract, parsed.facts, table.header.columns, self._key.key_id, self._references)
+
+    def _land(self, arrived: _Arrived, *, read_all: bool) -> LoadReport:
+        """Land a file.
+
+        Args:
+            arrived: the file.
+            read_all: read lines too that the load in force holds.
+
+        Raises:
+            FileRejectedError: the file breaks its contract.
+            StartOver: the file must be read in full.
+        """
         started = datetime.now(UTC)
+        name, sha, path, parsed, announced = (
+            arrived.name, arrived.sha, arrived.path, arrived.parsed, arrived.announced
+        )  # fmt: skip
         contract = self._contract
-        file_format = str(parsed.facts.get("format", path.suffix.lstrip("."))).lower()
-        if file_format not in contract.formats or file_format not in _READERS:
-            raise FileRejectedError(
-                "file.name", f"format {file_format} is not in the contract", detail_zh="格式不在合同中"
-            )
-        table = _READERS[file_format](path, contract)
+        table = open_table(path, contract, str(parsed.facts.get("format", path.suffix.lstrip("."))))
+        if announced:
+            table = controlled(table, contract, announced)
         checker = FileChecker(self._compiled, table, parsed.facts, self._key, self._references)
         load_id = _next_load_id(self._conn)
-        self._vault_pending = []
-        versions = Versions(self._conn, contract, load_id, table.sheet)
-        for batch in table.batches:
-            checked = checker.check(batch)
-            landed = versions.add(checked.rows, checked.known_keys)
-            self._write_vault(checked.vault, landed, load_id, is_all=landed.height == checked.rows.height)
-            self._write_quarantine(checked.quarantine, name, table.sheet, load_id)
-        checker.finish()
-        self._refuse_superseded(versions, parsed.rank, sha)
+        is_large = arrived.size >= LARGE_BYTES
+        given = self._circumstances(parsed, table)
+        known, writer = None, None
+        if self._lines and arrived.size >= LEAST_BYTES:
+            writer = self._lines.writer(contract.feed)
+            if not read_all and announced is None:
+                known = self._lines.find(contract.feed, given, parsed.rank.extract_date, self._in_force())
+                table.line_filter = known
+        self._vault.begin(many=is_large)
+        versions = Versions(self._conn, contract, load_id, table.sheet, known=known, many=is_large)
+        new_keys: list[Hashes] = []
+        with closing(ahead(map(checker.check, table.batches))) as batches:
+            for checked in batches:
+                landed = versions.add(checked.rows, checked.known_keys)
+                identities = checked.vault
+                if landed.height != checked.rows.height:
+                    identities = identities.filter(pl.col("record_key").is_in(landed["record_key"].implode()))
+                self._vault.add(identities, load_id)
+                self._write_quarantine(checked.quarantine, name, table.sheet, load_id)
+                if writer and checked.rows.height:
+                    records = text_to_hashes(checked.rows["record_hash"])
+                    writer.add(checked.hashes, checked.keys, records, checked.rows["scope_key"])
+                if known:
+                    new_keys.append(checked.keys)
+        if known and known.is_used:
+            known.refuse_conflicts(np.concatenate(new_keys))
+            checker.take_unread(known.unchanged, known.repeated)
+            versions.take_known()
+        if announced:
+            check_rows(announced, checker.counts.rows_in)
+        if announced is None or announced.rows != 0 or checker.counts.rows_in:
+            checker.finish()  # no rows are right where the sender says that there are none
+        self._refuse_superseded(versions, name, parsed.rank, sha)
         versions.finish()
+        self._vault.finish()
         counts = checker.counts
         report = LoadReport(
             feed=contract.feed,
@@ -251,64 +371,42 @@ class FeedLoader:
             rows_skipped=counts.skipped,
             encoding=table.encoding,
             sheet=table.sheet,
-            scopes=tuple(versions.scopes.values()),
+            scopes=tuple(scope for _, scope in sorted(versions.scopes.items())),
             quarantined_by_rule=_rules(counts),
             normalizations=dict(counts.normalizations),
-            warnings=_header_warnings(name, table),
+            warnings=(*_header_warnings(name, table, contract), *(f"{name}: {text}" for text in counts.warnings)),
         )
-        self._write_ledger(report, size, parsed.rank, started)
+        self._write_ledger(report, arrived.size, parsed.rank, started)
+        self._trail.settle(load_id, name, sha, has_quarantined=counts.quarantined > 0)
         failpoint.hit("load.before_commit")
         self._conn.commit()
         failpoint.hit("load.after_commit")
-        if self._vault_pending:
-            self._vault_written = [pl.concat([*self._vault_written, *self._vault_pending])]
+        self._vault.committed()
         self._remember(report, parsed.rank)
+        if writer and self._lines:
+            if known and known.is_used and versions.kept_entries is not None:
+                names = {number: scope_key(list(scope.values())) for number, scope in enumerate(known.scopes)}
+                writer.add_known(known, versions.kept_entries, names)
+            if versions.kept_rows is not None:
+                kept = versions.kept_rows
+                writer.add_kept(kept["record_key"], kept["?hash"], kept["scope_key"])
+            writer.commit(load_id, sha, parsed.rank.extract_date, given, versions.scopes)
+            self._lines.forget(contract.feed, self._in_force())
         return report
 
-    def _refuse_superseded(self, versions: Versions, rank: Rank, sha: str) -> None:
-        """An extract older than the last accepted one of its scope changes nothing.
+    def _refuse_superseded(self, versions: Versions, name: str, rank: Rank, sha: str) -> None:
+        """An extract older than the last accepted one of its scope changes nothing, nor does one of the same rank.
 
         Raises:
-            FileRejectedError: file.superseded naming the file in force.
+            FileRejectedError: file.superseded or, for other content under the name in force, file.changed_content;
+                both name the file in force.
         """
         for scope in versions.scopes:
             accepted = self._ledger.accepted.get(scope)
+            if accepted and accepted.rank == rank and accepted.sha256 != sha and accepted.file_name == name:
+                raise FileRejectedError("file.changed_content", f"{accepted.file_name} (load {accepted.load_id})")
             if accepted and accepted.rank and accepted.sha256 != sha and rank < accepted.rank:
                 raise FileRejectedError("file.superseded", f"{accepted.file_name} (load {accepted.load_id})")
-
-    def _write_vault(self, vault: pl.DataFrame, landed: pl.DataFrame, load_id: int, *, is_all: bool) -> None:
-        """Add the identities behind landed rows that the vault does not hold yet.
-
-        What is there is looked up first and only the rest is copied in: with one writer at a time nothing can come
-        between, and COPY in key order takes a quarter of the time of ``insert … on conflict do nothing``.
-        """
-        if not is_all:
-            vault = vault.filter(pl.col("record_key").is_in(landed["record_key"].implode()))
-        if vault.is_empty():
-            return
-        new = vault.unique(_IDENTITY, keep="first")
-        hashes = _identity_hashes(new)
-        written = [*self._vault_written, *self._vault_pending]
-        if written:
-            is_new = ~hashes.is_in(pl.concat(written).implode())
-            new, hashes = new.filter(is_new), hashes.filter(is_new)
-        self._vault_pending.append(hashes)
-        if not new.is_empty() and not self._vault_was_empty:
-            new = new.join(self._known_identities(new), on=_IDENTITY, how="anti")
-        if new.is_empty():
-            return
-        columns = new.drop("record_key").with_columns(
-            pl.lit(self._key.key_id).alias("key_id"), pl.lit(load_id).alias("first_load_id")
-        )
-        copy_in(self._conn, sql.Identifier("vault", "person_identity"), columns.sort(_IDENTITY))
-
-    def _known_identities(self, wanted: pl.DataFrame) -> pl.DataFrame:
-        """Those of the tokens' identities that the vault holds."""
-        found = self._conn.execute(
-            "select person_token, identifier_kind, identifier from vault.person_identity where person_token = any(%s)",
-            (wanted["person_token"].unique().sort().to_list(),),
-        ).fetchall()
-        return pl.DataFrame(found, schema=dict.fromkeys(_IDENTITY, pl.String), orient="row")
 
     def _write_quarantine(self, rows: pl.DataFrame, name: str, sheet: str | None, load_id: int) -> None:
         if rows.is_empty():
@@ -393,12 +491,6 @@ class FeedLoader:
         )
 
 
-def _identity_hashes(identities: pl.DataFrame) -> pl.Series:
-    """One 128-bit hash for each identity."""
-    joined = identities.select(pl.concat_str(_IDENTITY, separator="\x1f").alias("?identity"))
-    return joined.select(plh.col("?identity").nchash.xxh3_128()).to_series()
-
-
 def _next_load_id(conn: Connection) -> int:
     """The next load id, without gaps: a rolled-back load leaves none, and there is one writer at a time."""
     row = conn.execute("select coalesce(max(load_id), 0) + 1 from ledger.load").fetchone()
@@ -410,56 +502,138 @@ def _rules(counts: Counts) -> dict[str, int]:
     return {rule: amount for rule, amount in sorted(counts.by_rule.items()) if amount}
 
 
-def _header_warnings(name: str, table: Table) -> tuple[str, ...]:
-    if not table.header.unknown:
-        return ()
-    listed = ", ".join(text[:40] for text in table.header.unknown[:20])
-    return (f"{name}: header.unknown_column: ignored {listed}",)
+def _header_warnings(name: str, table: Table, contract: Contract) -> tuple[str, ...]:
+    """What a header that is accepted lacks or has beyond the contract."""
+    warnings = []
+    if table.header.unknown:
+        listed = ", ".join(text[:40] for text in table.header.unknown[:20])
+        warnings.append(f"{name}: header.unknown_column: ignored {listed}")
+    present = table.header.headers
+    if absent := [c for c in contract.columns if c.derived is None and c.name not in present]:
+        listed = ", ".join(f"{column.header} ({column.name})" for column in absent)
+        warnings.append(f"{name}: header.optional_column: counted as empty {listed}")
+    return tuple(warnings)
 
 
 def load_feed(
     feed_id: str,
-    root: Path,
+    root: Path | Intake,
     contracts: dict[str, Contract],
     config: WarehouseConfig,
     progress: Progress | None = None,
     *,
     names: tuple[str, ...] | None = None,
+    again: bool = False,
 ) -> FeedReport:
     """Load all offered files of a feed in order, one transaction a file; a rejected file does not stop the others.
 
-    Takes the writer lock ``load`` for its length.
+    Takes the writer lock ``load`` for its length. A lost connection or a server that restarts is tried again twice;
+    what was committed is not read again.
 
     Args:
         feed_id: contract id.
-        root: the extract root.
+        root: the extract root, or an intake; with a root, the environment may name another source for the feed.
         contracts: all contracts.
         config: the warehouse.
         progress: called with the report of each file.
-        names: load these files only, in this order; default: what discover finds.
+        names: load these files only, in this order; default: what the feed's source offers and is complete.
+        again: read files even if their content is known (see quarantine.replay).
 
     Returns:
-        The report of every file.
+        The report of every file; also which files wait, and which a manifest announces in vain.
 
     Raises:
         KeyError: no such feed.
+        SourceSettingsError: the environment describes no source.
+        SourceError: the source cannot be reached; what was loaded before stays.
         TokenKeyError: the token key is missing or wrong; nothing was loaded.
         LockBusyError: another load did not end in time.
+        psycopg.Error: the database refused or stayed away; a note names feed and file, nothing of the file landed.
     """
     contract = contracts[feed_id]
     started = time.monotonic()
     key = read_token_key(config)
-    offered = discover(root, contracts).offered[feed_id] if names is None else names
-    reports = []
-    with writer_lock(config, "ingest", "load", feed_id), connect("ingest", config) as conn:
-        ensure_landing(conn, contracts)
-        loader = FeedLoader(conn, contract, root, key)
-        for name in offered:
-            report = loader.load(name)
-            reports.append(report)
-            if progress:
-                progress(report)
-    return FeedReport(feed_id, tuple(reports), time.monotonic() - started)
+    reports: list[LoadReport] = []
+
+    def done(report: LoadReport) -> None:
+        reports.append(report)
+        if progress:
+            progress(report)
+
+    def attempt() -> tuple[list[Waiting], tuple[str, ...]]:
+        finished = {report.file_name for report in reports}
+        place = "before the first file"
+        try:
+            with ExitStack() as stack:
+                intake = (
+                    root
+                    if isinstance(root, Intake)
+                    else stack.enter_context(Intake(root, contracts, config, feeds=(feed_id,)))
+                )
+                stack.enter_context(writer_lock(config, "ingest", "load", feed_id))
+                conn = stack.enter_context(connect("ingest", config))
+                ensure_landing(conn, contracts)
+                loader = FeedLoader(conn, contract, intake, key, LineStore(config.home / LINES_FOLDER))
+                offer = intake.offer(feed_id) if names is None else Offer(names)
+                waiting = list(offer.waiting)
+                for name in offer.ready:
+                    if name in finished:
+                        continue
+                    place = name
+                    try:
+                        done(loader.load(name, again=again))
+                    except FileGrowingError:
+                        waiting.append(still_growing(name))
+                for rejection in offer.overdue:
+                    if rejection.file not in finished:
+                        done(loader.reject(rejection))
+                missing = tuple(name for name in offer.not_arrived if not _was_loaded(conn, feed_id, name))
+        except psycopg.Error as error:
+            told = without_values(error)
+            told.add_note(f"feed {feed_id}, {place}: rolled back, nothing of it landed; run the load again")
+            refused = told
+        else:
+            return waiting, missing
+        raise refused  # here, so that it does not carry the original and its words along
+
+    for pause in (*_RETRY_PAUSES_S, None):
+        try:
+            waiting, missing = attempt()
+            break
+        except psycopg.OperationalError as error:
+            if pause is None or not _is_connection_lost(error):
+                raise
+            time.sleep(pause)
+    return FeedReport(feed_id, tuple(reports), time.monotonic() - started, tuple(waiting), missing)
+
+
+def without_values(error: psycopg.Error) -> psycopg.Error:
+    """The error without what PostgreSQL quotes of a row: its detail and context, and what a value did not fit."""
+    state = error.sqlstate
+    if state is None:
+        return error  # of the connection: there is no row in it
+    place = ".".join(part for part in (error.diag.schema_name, error.diag.table_name, error.diag.column_name) if part)
+    quoted = state.startswith(("22", "23", "P0"))
+    words = (error.diag.constraint_name or "") if quoted else (error.diag.message_primary or "")
+    return type(error)(" ".join(part for part in (f"{state} {type(error).__name__}", place, words) if part))
+
+
+def _is_connection_lost(error: psycopg.OperationalError) -> bool:
+    """Whether trying again can help: no answer, connection lost (08), server stopping or starting (57P)."""
+    state = error.sqlstate
+    return state is None or state.startswith(("08", "57P"))
+
+
+def _was_loaded(conn: Connection, feed_id: str, name: str) -> bool:
+    """Whether a file of this name, packed or not, was taken in before."""
+    return (
+        conn.execute(
+            "select 1 from ledger.load where feed = %s and split_part(file_name, '!', 1) in (%s, %s)"
+            " and status in ('landed', 'unchanged') limit 1",
+            (feed_id, name, f"{name}.gz"),
+        ).fetchone()
+        is not None
+    )
 
 
 def feed_of(name: str, contracts: dict[str, Contract]) -> str | None:
@@ -479,10 +653,11 @@ def load_file(path: Path, root: Path, contracts: dict[str, Contract], config: Wa
     feed = feed_of(name, contracts)
     if feed is None:
         raise ValueError(f"no contract recognizes the name {name}")
-    return load_feed(feed, root, contracts, config, names=(name,)).files[0]
+    with Intake(root, contracts, config, environ={}) as intake:
+        return load_feed(feed, intake, contracts, config, names=(name,)).files[0]
 
 
-def record_unrecognized(root: Path, discovery: Discovery, config: WarehouseConfig) -> int:
+def record_unrecognized(root: Path | Intake, discovery: Discovery, config: WarehouseConfig) -> int:
     """Write files that no contract recognizes, and archives that were refused, to the ledger, once each.
 
     Returns:
@@ -493,7 +668,7 @@ def record_unrecognized(root: Path, discovery: Discovery, config: WarehouseConfi
     with writer_lock(config, "ingest", "load", "unrecognized"), connect("ingest", config) as conn:
         for name in (*discovery.unrecognized, *refused):
             rejection = refused.get(name)
-            place = root / name
+            place = (root.root if isinstance(root, Intake) else root) / name
             if place.is_symlink() and rejection:
                 # a link that leads outside is not followed; it stands for itself
                 sha, size = hashlib.sha256(str(place.readlink()).encode()).hexdigest(), 0
@@ -501,7 +676,7 @@ def record_unrecognized(root: Path, discovery: Discovery, config: WarehouseConfi
                 try:
                     with opened(root, name) as path:
                         sha, size = file_sha256(path), path.stat().st_size
-                except FileRejectedError:
+                except (FileRejectedError, FileGrowingError):
                     continue
             status = "rejected" if rejection else "unrecognized"
             if conn.execute(
@@ -604,7 +779,10 @@ def check_file(path: Path, contracts: dict[str, Contract], *, max_findings: int 
             sheet=table.sheet,
             quarantined_by_rule=_rules(counts),
             normalizations=dict(counts.normalizations),
-            warnings=_header_warnings(path.name, table),
+            warnings=(
+                *_header_warnings(path.name, table, contract),
+                *(f"{path.name}: {text}" for text in counts.warnings),
+            ),
         ),
         tuple(findings),
     )

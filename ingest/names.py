@@ -14,6 +14,9 @@ from ingest.problems import FileRejectedError
 
 #: between an archive and the file in it
 MEMBER = "!"
+#: starts the name of what a database was asked for; the moment of asking follows
+QUERY_MARK = "query@"
+_QUERY = re.compile(QUERY_MARK + r"(?P<date>\d{8})T(?P<time>\d{6})\.(?P<format>csv)$")
 
 
 @dataclass(frozen=True, order=True)
@@ -50,6 +53,12 @@ def parse_name(name: str, contract: Contract, today: date | None = None) -> File
         FileRejectedError: file.name, county.unknown, county.mismatch.
     """
     base = base_name(name)
+    if asked := _QUERY.match(base):
+        # rows say themselves which scope they belong to; a later answer of the same day supersedes an earlier one
+        moment = datetime.strptime(asked["date"], "%Y%m%d").date()
+        return FileName(
+            {"extract_date": moment, "format": asked["format"]}, Rank(moment, is_final=False, number=int(asked["time"]))
+        )
     found = contract.file_pattern.match(base)
     if not found:
         example = contract.custom["fileName"].get("example", "")

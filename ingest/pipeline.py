@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 import polars_hash as plh
+import pyarrow as pa
 
 from ingest.checks import CHECKS
 from ingest.columns import ColumnParser, ColumnResult, condition_mask, id_problems, masked
-from ingest.contract import Column, Contract
+from ingest.contract import Check, Column, Contract
+from ingest.copy_text import to_copy_lines
+from ingest.duplicates import Hashes, Mask, SeenHashes, binary_halves, row_hashes
+from ingest.file_checks import BLOCK_CHECKS, ColumnWatch
 from ingest.identity import TokenKey
 from ingest.problems import FileRejectedError, row_messages
 from ingest.tables import LINE, Batch, Table, WidthProblem
@@ -27,6 +32,10 @@ _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _SEPARATOR = "\n"
 _UNIT = "\x1f"
 _ROW = "*"
+#: name of the column with the landed columns' text for COPY
+COPY_LINE = "?copy"
+_ROW_COLUMNS = ("record_key", "scope_key", "record_hash", "source_line", COPY_LINE)
+_NO_HASH = bytes(16)
 
 QUARANTINE_SCHEMA = {
     "line_number": pl.Int64,
@@ -48,6 +57,29 @@ VAULT_SCHEMA = {
 }
 
 
+def _needed_words(pattern: str) -> tuple[str, ...]:
+    """Words of which each match of a pattern like ``^.{0,9}(a|b[:：])$`` holds one; none where it is not plain."""
+    found = re.fullmatch(r"[^|()\\]*\((?:\?:)?([^()\\*?+{}^$.]+)\)\$?", pattern)
+    words = [re.match(r"[^\W\d_]*", part) for part in found[1].split("|")] if found else []
+    return tuple(word[0] for word in words if word) if all(word and word[0] for word in words) else ()
+
+
+def _as_lines(joined: pl.Series) -> pl.Series:
+    """Joined rows as they would stand in a file without quotes, so that equal rows are found however they are written.
+
+    A row with a comma in a cell stands in no such file and stays as it is.
+    """
+    text = pl.col("?row")
+    line = text.str.strip_suffix(_SEPARATOR).str.replace_all(_SEPARATOR, ",", literal=True) + _SEPARATOR
+    holds_comma = text.str.contains(",", literal=True)
+    return joined.alias("?row").to_frame().select(pl.when(holds_comma).then(text).otherwise(line)).to_series()
+
+
+def _separated(lines: pl.Series) -> pl.Series:
+    """Rows without quotes with a line break after each cell."""
+    return lines.str.replace_all(",", _SEPARATOR, literal=True)
+
+
 class CompiledContract:
     """A contract with its parsers; made once per feed, used for every file."""
 
@@ -59,8 +91,22 @@ class CompiledContract:
         parts = [contract.skip_any_cell] if contract.skip_any_cell else []
         if contract.skip_first_cell:
             parts.append(r"\A\s*" + contract.skip_first_cell.removeprefix("^"))
-        self.skip = "(?m)" + "|".join(f"(?:{part})" for part in parts) if parts else None
+        #: patterns for a row's cells, each followed by a line break
+        self.skip_patterns = ["(?m)" + part for part in parts]
+        given = [pattern for pattern in (contract.skip_any_cell, contract.skip_first_cell) if pattern]
+        words = [_needed_words(pattern) for pattern in given]
+        #: finds a text that every row to be skipped holds; None: there is no such text
+        self._skip_hint = "|".join(sorted({word for group in words for word in group})) if all(words) else None
         self._skip_python = re.compile("|".join(f"(?:{part})" for part in parts), re.MULTILINE) if parts else None
+
+    def may_skip(self, content: bytes) -> bool:
+        """Whether a row to be skipped may stand in a block: far quicker than looking at each row."""
+        if self._skip_hint is None:
+            return True
+        whole = pa.LargeStringArray.from_buffers(
+            1, pa.py_buffer(np.array([0, len(content)], np.int64)), pa.py_buffer(content)
+        )
+        return bool(self.skip_patterns) and bool(pl.Series(whole).str.contains(self._skip_hint)[0])
 
     def is_skipped(self, text: str) -> bool:
         """Whether a row that could not be split is a total, a unit row or a footer."""
@@ -76,6 +122,9 @@ class Counts:
     exact_duplicate: int = 0
     skipped: int = 0
     by_rule: Counter[str] = field(default_factory=Counter)
+    by_rule_column: Counter[tuple[str, str]] = field(default_factory=Counter)
+    warned: dict[str, list[int]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     normalizations: Counter[str] = field(default_factory=Counter)
 
 
@@ -84,16 +133,21 @@ class CheckedBatch:
     """The outcome for one batch.
 
     Attributes:
-        rows: good rows: the landing columns, record_key, scope_key, record_hash, source_line, and the scope columns.
+        rows: good rows: record_key, scope_key, record_hash, source_line, COPY_LINE (the text of the landed columns)
+            and the scope columns.
         vault: VAULT_SCHEMA, of good rows.
         quarantine: QUARANTINE_SCHEMA, one row per row × broken rule.
         known_keys: record keys of quarantined rows; an earlier good version of them stays.
+        hashes: of the good rows as they stand in the file, two times 64 bits each.
+        keys: record keys of the good rows, two times 64 bits each.
     """
 
     rows: pl.DataFrame
     vault: pl.DataFrame
     quarantine: pl.DataFrame
     known_keys: pl.Series
+    hashes: Hashes
+    keys: Hashes
 
 
 @dataclass(frozen=True)
@@ -142,12 +196,16 @@ class FileChecker:
         self.key = key
         self.references = references
         self.counts = Counts(skipped=table.skipped)
-        self._seen_rows: list[pl.Series] = []
-        self._seen_keys: list[pl.Series] = []
+        self._seen_rows = SeenHashes()
+        self._seen_bad_rows = SeenHashes()
+        self._seen_keys = SeenHashes()
         self._checks = [
             (check, CHECKS[check.kind](check.arguments, facts).alias(f"?check{index}"))
             for index, check in enumerate(self.contract.checks)
+            if check.kind not in BLOCK_CHECKS
         ]
+        self._block_checks = [check for check in self.contract.checks if check.kind in BLOCK_CHECKS]
+        self._watch = ColumnWatch(self.contract)
 
     def finish(self) -> None:
         """Judge the file as a whole once its last batch is checked.
@@ -160,75 +218,129 @@ class FileChecker:
             raise FileRejectedError(
                 "file.header_only", sheet=self.table.sheet, line=self.table.header.first_row + self.table.header.rows
             )
+        headers = self.table.header.headers
         for threshold in self.contract.thresholds:
             broken = counts.by_rule[threshold.rule]
             if broken >= threshold.minimum and broken > threshold.share * counts.rows_in:
+                columns = [name for rule, name in counts.by_rule_column if rule == threshold.rule and name != _ROW]
+                place = "".join(f" of {headers.get(name, name)}" for name in columns[:1])
+                place_zh = "".join(f"“{headers.get(name, name)}”列" for name in columns[:1])
                 raise FileRejectedError(
                     "file.too_many_bad_rows",
-                    f"{threshold.rule} in {broken} of {counts.rows_in} rows",
-                    detail_zh=f"{counts.rows_in}行中有{broken}行违反{threshold.rule}",
+                    f"{threshold.rule}{place} in {broken} of {counts.rows_in} rows",
+                    detail_zh=f"{place_zh}{counts.rows_in}行中有{broken}行违反{threshold.rule}",
                     sheet=self.table.sheet,
+                    column=columns[0] if columns else None,
                 )
+        warned = tuple(
+            f"{key}: {len(lines)} rows, lines {', '.join(map(str, lines[:10]))}" for key, lines in counts.warned.items()
+        )
+        counts.warnings = (*warned, *self._watch.finish(headers, self.table.sheet))
+
+    def take_unread(self, unchanged: int, repeated: int) -> None:
+        """Count lines that were known from the file before and not read: unchanged ones, and those repeated exactly."""
+        self.counts.rows_in += unchanged + repeated
+        self.counts.exact_duplicate += repeated
 
     def check(self, batch: Batch) -> CheckedBatch:
         """Normalize, check and pseudonymize a batch."""
-        frame, joined = self._without_skipped(batch.frame)
+        frame, joined, hashes = self._without_skipped(batch)
         width_rows = [problem for problem in batch.width_problems if not self.compiled.is_skipped(problem.text)]
         self.counts.skipped += len(batch.width_problems) - len(width_rows)
         self.counts.rows_in += frame.height + len(width_rows)
-        frame, joined = self._without_repeated(frame, joined)
+        frame, joined, hashes = self._without_repeated(frame, joined, hashes)
         problems: list[_Problem] = []
         typed, identifiers = self._columns(frame, problems)
-        self._control_characters(frame, joined, problems)
+        self._control_characters(frame, joined, problems, may_hold=batch.has_control)
         self._cross_fields(typed, frame.height, problems)
+        self._across_rows(typed, frame[LINE], problems)
         bad = pl.repeat(False, frame.height, eager=True, dtype=pl.Boolean)
         for problem in problems:
             bad = bad | problem.mask
-        rows, vault_parts = self._pseudonymize(typed, identifiers, frame)
-        repeated_key = self._repeated_keys(rows, bad)
+        rows, vault_parts, keys = self._pseudonymize(typed, identifiers, frame)
+        repeated_key = self._repeated_keys(keys, bad)
         if repeated_key.any():
             problems.append(_Problem("duplicate.key", _ROW, repeated_key))
             bad = bad | repeated_key
+        if problems and batch.lines is not None:
+            joined = _separated(joined)
         quarantine = self._quarantine(problems, frame, joined, width_rows)
         self.counts.quarantined += int(bad.sum()) + len(width_rows)
         good = ~bad
+        if bad.any():
+            self._seen_bad_rows.add(hashes[bad.to_numpy(), 1])
+        self._watch.add(typed, good)
         vault = self._vault(vault_parts, typed, rows, good)
+        rows = rows.select(list(dict.fromkeys([*_ROW_COLUMNS, *self.contract.scope])))
         if not bad.any():
-            return CheckedBatch(rows, vault, quarantine, pl.Series("record_key", [], dtype=pl.String))
-        return CheckedBatch(rows.filter(good), vault, quarantine, rows.filter(bad)["record_key"].drop_nulls())
+            return CheckedBatch(rows, vault, quarantine, pl.Series("record_key", [], dtype=pl.String), hashes, keys)
+        known_keys = rows.filter(bad)["record_key"].drop_nulls()
+        is_good = good.to_numpy()
+        return CheckedBatch(rows.filter(good), vault, quarantine, known_keys, hashes[is_good], keys[is_good])
 
     def _joined(self, frame: pl.DataFrame) -> pl.Series:
         names = [name for name in frame.columns if name != LINE]
+        end = pl.lit("")
         cells = [pl.col(name).fill_null("") for name in names]
-        joined = frame.select(pl.concat_str(cells, separator=_SEPARATOR).alias("?row")).to_series()
-        if (joined.str.count_matches(_SEPARATOR, literal=True) != len(names) - 1).any():
+        joined = frame.select(pl.concat_str([*cells, end], separator=_SEPARATOR).alias("?row")).to_series()
+        if (joined.str.count_matches(_SEPARATOR, literal=True) != len(names)).any():
             # a line break inside a cell must not look like the end of the cell
             cells = [pl.col(name).fill_null("").str.replace_all(_SEPARATOR, "\u2028", literal=True) for name in names]
-            joined = frame.select(pl.concat_str(cells, separator=_SEPARATOR).alias("?row")).to_series()
+            joined = frame.select(pl.concat_str([*cells, end], separator=_SEPARATOR).alias("?row")).to_series()
         return joined
 
-    def _without_skipped(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-        joined = self._joined(frame)
-        skip = ~joined.str.contains(r"\S")
-        if self.compiled.skip:
-            skip = skip | joined.str.contains(self.compiled.skip)
+    def _without_skipped(self, batch: Batch) -> tuple[pl.DataFrame, pl.Series, Hashes]:
+        """Rows that are data, the same as text, and the hashes of that."""
+        frame = batch.frame
+        if batch.lines is None:
+            joined = self._joined(frame)
+            skip = ~joined.str.contains(r"\S")
+            for pattern in self.compiled.skip_patterns:
+                skip = skip | joined.str.contains(pattern)
+        else:
+            joined = batch.lines
+            skip = ~joined.str.contains(r"[^\s,]")
+            if self.compiled.may_skip(batch.content or b""):
+                cells = _separated(joined)
+                for pattern in self.compiled.skip_patterns:
+                    skip = skip | cells.str.contains(pattern)
         dropped = int(skip.sum())
         if dropped:
             self.counts.skipped += dropped
             frame, joined = frame.filter(~skip), joined.filter(~skip)
-        return frame, joined
+        if batch.hashes is None:
+            return frame, joined, row_hashes(_as_lines(joined))
+        return frame, joined, batch.hashes[~skip.to_numpy()] if dropped else batch.hashes
 
-    def _without_repeated(self, frame: pl.DataFrame, joined: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
-        hashes = joined.to_frame().select(plh.col("?row").nchash.xxh3_128()).to_series()
-        repeated = ~hashes.is_first_distinct()
-        if self._seen_rows:
-            repeated = repeated | hashes.is_in(pl.concat(self._seen_rows).implode())
-        self._seen_rows.append(hashes)
-        dropped = int(repeated.sum())
-        if dropped:
-            self.counts.exact_duplicate += dropped
-            frame, joined = frame.filter(~repeated), joined.filter(~repeated)
-        return frame, joined
+    def _without_repeated(
+        self, frame: pl.DataFrame, joined: pl.Series, hashes: Hashes
+    ) -> tuple[pl.DataFrame, pl.Series, Hashes]:
+        suspected = self._seen_rows.add(hashes[:, 0])
+        if suspected.any():
+            repeated = self._surely_repeated(frame, joined, hashes, suspected)
+            self.counts.exact_duplicate += int(repeated.sum())
+            kept = pl.Series(~repeated)
+            frame, joined, hashes = frame.filter(kept), joined.filter(kept), hashes[~repeated]
+        return frame, joined, hashes
+
+    def _surely_repeated(self, frame: pl.DataFrame, joined: pl.Series, hashes: Hashes, suspected: Mask) -> Mask:
+        """Of rows whose 64-bit hash was seen, those that equal an earlier row; no row may be lost to chance.
+
+        An equal row in the batch is compared as text. An equal row before the batch had the same key if it was good;
+        if it was bad the other 64 bits of its hash are known.
+        """
+        concerned = np.isin(hashes[:, 0], hashes[suspected, 0])
+        sure = np.zeros(len(suspected), bool)
+        sure[concerned] = (~joined.filter(pl.Series(concerned)).is_first_distinct()).to_numpy()
+        open_cases = suspected & ~sure
+        if open_cases.any():
+            counted, self.counts = self.counts, Counts()
+            typed, identifiers = self._columns(frame.filter(pl.Series(open_cases)), [])
+            _, _, keys = self._pseudonymize(typed, identifiers, frame.filter(pl.Series(open_cases)))
+            self.counts = counted
+            was_good = self._seen_keys.known(keys[:, 0]) & (keys[:, 1] != 0)
+            sure[open_cases] = was_good | self._seen_bad_rows.known(hashes[open_cases, 1])
+        return sure
 
     def _columns(
         self, frame: pl.DataFrame, problems: list[_Problem]
@@ -356,9 +468,13 @@ class FileChecker:
             return
         mask = (~values.is_in(known.implode())).fill_null(False)
         if mask.any():
-            problems.append(_Problem("reference.unknown_village", column.name, mask))
+            problems.append(_Problem(column.reference_rule, column.name, mask))
 
-    def _control_characters(self, frame: pl.DataFrame, joined: pl.Series, problems: list[_Problem]) -> None:
+    def _control_characters(
+        self, frame: pl.DataFrame, joined: pl.Series, problems: list[_Problem], *, may_hold: bool
+    ) -> None:
+        if not may_hold:
+            return
         if self.table.sheet is not None:
             joined = joined.str.replace_all(NUMERIC_CELL, "", literal=True)
         if not joined.str.contains(_CONTROL).any():
@@ -379,13 +495,32 @@ class FileChecker:
         for index, (check, _) in enumerate(self._checks):
             mask = outcome.to_series(index)
             if len(mask) == height and mask.any():
-                other = check.arguments.get("right", "")
-                problems.append(_Problem(check.rule, check.column, mask, str(other)))
+                problems.append(_Problem(check.rule, check.column, mask, self._detail(check)))
+
+    def _detail(self, check: Check) -> str:
+        """The other columns of a check as they are called in the file, for its message."""
+        arguments = check.arguments
+        given: str | list[str] = next(
+            (arguments[name] for name in ("right", "when", "parts", "group") if name in arguments), []
+        )
+        headers = self.table.header.headers
+        names = [given] if isinstance(given, str) else given
+        return " + ".join(headers.get(name, self.contract.by_name[name].header) for name in names)
+
+    def _across_rows(self, typed: dict[str, pl.Series], lines: pl.Series, problems: list[_Problem]) -> None:
+        for check in self._block_checks:
+            mask = BLOCK_CHECKS[check.kind](check.arguments, typed)
+            if mask is None or not mask.any():
+                continue
+            if check.is_warning:
+                self.counts.warned.setdefault(check.rule, []).extend(lines.filter(mask).head(1000).to_list())
+            else:
+                problems.append(_Problem(check.rule, check.column, mask, self._detail(check)))
 
     def _pseudonymize(
         self, typed: dict[str, pl.Series], identifiers: dict[str, pl.Series], frame: pl.DataFrame
-    ) -> tuple[pl.DataFrame, list[tuple[Column, pl.Series, pl.Series]]]:
-        """Landing rows for all rows of the batch, and (column, identifier, basis) for the vault."""
+    ) -> tuple[pl.DataFrame, list[tuple[Column, pl.Series, pl.Series]], Hashes]:
+        """Landing rows for all rows of the batch, (column, identifier, basis) for the vault, and the hashes of keys."""
         contract = self.contract
         basis = None
         sources = dict(identifiers)
@@ -423,15 +558,20 @@ class FileChecker:
         if basis is not None:
             columns.append(basis.alias("token_basis"))
         landing = pl.DataFrame(columns)
+        # the text that COPY will read is also what the row's hash is taken of
+        lines = to_copy_lines(landing)
         hashed = landing.select(
             pl.concat_str(
                 [pl.lit(contract.feed), *(pl.col(c.landed_name or "").cast(pl.String) for c in contract.key)],
                 separator=_UNIT,
             ).alias("record_key"),
-            pl.concat_str(
-                [pl.col(name).cast(pl.String).fill_null("\\N") for name in landing.columns], separator=_UNIT
-            ).alias("record_hash"),
-        ).select(hash_expression("record_key"), hash_expression("record_hash"))
+            lines.alias("record_hash"),
+        ).select(
+            hash_expression("record_key"),
+            hash_expression("record_hash"),
+            plh.col("record_key").nchash.xxh3_128(return_binary=True, byte_order="big").alias("?binary"),
+        )
+        keys = binary_halves(hashed["?binary"].fill_null(_NO_HASH))
         scope = (
             pl.concat_str([pl.col(name).cast(pl.String) for name in contract.scope], separator="|")
             if contract.scope
@@ -442,17 +582,16 @@ class FileChecker:
             scope.alias("scope_key"),
             hashed["record_hash"],
             frame[LINE].alias("source_line"),
+            lines.alias(COPY_LINE),
         )
-        return rows, vault_parts
+        return rows, vault_parts, keys
 
-    def _repeated_keys(self, rows: pl.DataFrame, bad: pl.Series) -> pl.Series:
+    def _repeated_keys(self, keys: Hashes, bad: pl.Series) -> pl.Series:
         """Good rows whose key a good row before them has."""
-        keys = pl.select(pl.when(~bad).then(rows["record_key"])).to_series()
-        repeated = ~keys.is_first_distinct() & keys.is_not_null()
-        if self._seen_keys:
-            repeated = repeated | keys.is_in(pl.concat(self._seen_keys).implode()).fill_null(False)
-        self._seen_keys.append(keys.drop_nulls())
-        return repeated.fill_null(False)
+        concerned = ~bad.to_numpy() & (keys[:, 1] != 0)
+        repeated = np.zeros(len(keys), bool)
+        repeated[concerned] = self._seen_keys.add(keys[concerned, 0])
+        return pl.Series(repeated)
 
     def _vault(
         self,
@@ -496,14 +635,24 @@ class FileChecker:
             else:
                 values = [None] * len(lines)
             header = headers.get(problem.column, column.header if column else "")
-            detail = headers.get(problem.detail, problem.detail)
+            detail = problem.detail
             for line, row, value in zip(lines, rows, values, strict=True):
                 shown = masked(value, column)
                 english, chinese = row_messages(problem.rule, problem.column, header, shown, detail)
                 records.append(
-                    (line, problem.column, header, problem.rule, shown, english, chinese, self.key.token(row))
+                    (
+                        line,
+                        problem.column,
+                        header,
+                        problem.rule,
+                        shown,
+                        english,
+                        chinese,
+                        self.key.token(row.removesuffix(_SEPARATOR)),
+                    )
                 )
             self.counts.by_rule[problem.rule] += len(lines)
+            self.counts.by_rule_column[problem.rule, problem.column] += len(lines)
         for item in width_rows:
             english, chinese = (
                 row_messages("row.width", _ROW, "", "", f"{item.fields} fields, the header has {item.expected}")[0],

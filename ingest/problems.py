@@ -55,6 +55,11 @@ class Rejection:
         return f"{place}: {self.rule}: {self.message_en}; {self.what_to_do}"
 
 
+def _printable(text: str) -> str:
+    """Text of a file that may stand in a message: no control characters (PostgreSQL stores no NUL), not endless."""
+    return "".join(character if character.isprintable() else "?" for character in text[:2000])
+
+
 class FileRejectedError(Exception):
     """The file breaks its contract as a whole; the message carries no personal value."""
 
@@ -80,14 +85,15 @@ class FileRejectedError(Exception):
     def rejection(self, file_name: str) -> Rejection:
         """The rejection with its messages in both languages."""
         known = file_rules()[self.rule]
+        detail, detail_zh = _printable(self.detail), _printable(self.detail_zh)
         return Rejection(
             rule=self.rule,
             file=file_name,
             sheet=self.sheet,
             line=self.line,
             column=self.column,
-            message_en=known.en.replace("{detail}", self.detail),
-            message_zh=known.zh.replace("{detail}", self.detail_zh),
+            message_en=known.en.replace("{detail}", detail),
+            message_zh=known.zh.replace("{detail}", detail_zh),
             what_to_do=known.fix_en,
             what_to_do_zh=known.fix_zh,
         )

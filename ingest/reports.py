@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ingest.arrival import Waiting
 from ingest.problems import Rejection
 
 Status = Literal["landed", "unchanged", "rejected", "same_content", "checked"]
@@ -46,11 +47,17 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class FeedReport:
-    """What became of all files of a feed."""
+    """What became of all files of a feed.
+
+    ``waiting``: files that are not complete yet. ``not_arrived``: files that a manifest announces and that were neither
+    found nor loaded before.
+    """
 
     feed: str
     files: tuple[LoadReport, ...]
     seconds: float
+    waiting: tuple[Waiting, ...] = ()
+    not_arrived: tuple[str, ...] = ()
 
     def count(self, status: Status) -> int:
         """Files with a status."""
@@ -86,4 +93,6 @@ class FeedReport:
             },
             "rejections": [rejection.to_json() for rejection in self.rejections[:50]],
             "warnings": [warning for file in self.files for warning in file.warnings][:50],
+            "waiting": [asdict(item) for item in self.waiting[:50]],
+            "not_arrived": list(self.not_arrived[:50]),
         }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from ingest.codelists import spelling
 from ingest.contract import Contract
+from ingest.duplicates import Hashes, Mask
 from ingest.problems import FileRejectedError
+from ingest.values import holds_personal_number, nfkc
 
 #: name of the column with the physical line (csv) or sheet row (xlsx), counted from 1
 LINE = "?line"
@@ -36,10 +39,25 @@ class Batch:
     Attributes:
         frame: text columns named canonically, extra columns, and LINE; an empty cell is null.
         width_problems: rows that could not be split into the header's columns.
+        lines: the rows as they stand in the file, cells separated by commas, no quotes, line break included; None where
+            a row is not a line.
+        content: ``lines`` as bytes, to see at once what no row holds.
+        hashes: of ``lines``, two times 64 bits each.
+        has_control: whether a cell may hold a control character.
+        unchanged: rows before these that were not read because the file before held the same line (see lines.py).
     """
 
     frame: pl.DataFrame
     width_problems: tuple[WidthProblem, ...] = ()
+    lines: pl.Series | None = field(default=None, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    hashes: Hashes | None = field(default=None, repr=False)
+    has_control: bool = True
+    unchanged: int = 0
+
+
+#: takes hashes of lines, says which of them must be read
+LineFilter = Callable[[Hashes], Mask]
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,7 @@ class Table:
     """One table of a file, ready to be streamed.
 
     ``skipped`` counts rows before the header; blank, total and footer rows after it are counted by the pipeline.
+    ``line_filter`` is set before the first batch is asked for; a reader may heed it.
     """
 
     encoding: str | None
@@ -73,6 +92,12 @@ class Table:
     header: HeaderMatch
     skipped: int
     batches: Iterator[Batch]
+    line_filter: LineFilter | None = None
+
+
+def _shown(text: str) -> str:
+    """A header that the contract does not know, as it may be shown: it may be a person's number out of place."""
+    return re.sub(r"[0-9]", "9", nfkc(text)) if holds_personal_number(text) else text
 
 
 def _without_unit(text: str) -> str:
@@ -171,7 +196,7 @@ def find_header(
                 column=name,
             )
         headers[name] = text
-    extra_texts = [text for name, text in zip(matched, written, strict=True) if name is None and text]
+    extra_texts = [_shown(text) for name, text in zip(matched, written, strict=True) if name is None and text]
     if missing := [column for column in required if column.name not in headers]:
         first = missing[0]
         close = difflib.get_close_matches(first.header, extra_texts, 1, 0.4)

@@ -233,6 +233,9 @@ def parse_boolean(text: str) -> str | None:
 
 _SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 _INTEGER = re.compile(r"[+-]?\d+")
+_DECIMAL = re.compile(r"([+-]?)0*(\d+)(?:\.(\d+))?")
+#: digits after the point that a decimal column keeps
+DECIMAL_SCALE = 6
 
 
 def is_scientific(text: str) -> bool:
@@ -252,6 +255,48 @@ def parse_integer(text: str) -> tuple[str | None, str | None]:
         return None, "type.integer"
     has_word = re.search(r"[^\d.,+\-\s]", text)
     return None, "number.unit_text" if has_word and re.search(r"\d", text) else "type.integer"
+
+
+def parse_decimal(text: str) -> tuple[str | None, str | None]:
+    """Canonical text of a decimal number, or the rule that the text breaks.
+
+    Not a number, infinite or in scientific notation: ``type.decimal``; over 18 digits before or 6 after the point:
+    ``number.out_of_range``; words or units beside digits: ``number.unit_text``.
+    """
+    found = _DECIMAL.fullmatch(text)
+    if found:
+        sign, whole, rest = found[1], found[2], (found[3] or "").rstrip("0")
+        if len(whole) > 18 or len(rest) > DECIMAL_SCALE:
+            return None, "number.out_of_range"
+        return f"{'-' if sign == '-' else ''}{whole}{'.' + rest if rest else ''}", None
+    if is_scientific(text):
+        return None, "type.decimal"
+    has_word = re.search(r"[^\d.,+\-\s]", text)
+    return None, "number.unit_text" if has_word and re.search(r"\d", text) else "type.decimal"
+
+
+_MOBILE = re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)")
+_ID_IN_TEXT = re.compile(
+    r"(?<!\d)[1-9]\d{5}(?:(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
+    r"|\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}(?!\d))"
+)
+#: an ID number of 18 characters anywhere in a code; by chance one code in many looks so, its check digit decides
+ID_SHAPE = r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
+_ID_SHAPES = re.compile(f"(?=({ID_SHAPE}))")
+
+
+def holds_id_number(code: str) -> bool:
+    """Whether a code holds an ID number: form, date and check digit are right."""
+    return any(id_check_character(found[:17]) == found[17].upper() for found in _ID_SHAPES.findall(code))
+
+
+def holds_personal_number(text: str) -> bool:
+    """Whether free text holds something of the form of an ID number (18 or 15 characters) or a mobile number.
+
+    Blanks and hyphens between digits do not hide it: ``138 0000 0000``.
+    """
+    squeezed = re.sub(r"(?<=\d)[\s\-_.·]+(?=[\dXx])", "", no_space(nfkc(text)))
+    return _ID_IN_TEXT.search(squeezed) is not None or _MOBILE.search(squeezed) is not None
 
 
 #: weights of the 17 digits, GB 11643-1999

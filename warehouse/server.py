@@ -35,6 +35,8 @@ SETTINGS = {
     # a statement in the log could carry a personal value
     "log_statement": "'none'",
     "log_min_error_statement": "'panic'",
+    # and so could the row in the detail and context of an error
+    "log_error_verbosity": "'terse'",
     "log_parameter_max_length_on_error": "0",
     "timezone": "'Asia/Shanghai'",
 }

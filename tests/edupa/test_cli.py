@@ -31,6 +31,13 @@ COMMANDS = [
     ["airflow", "up"],
     ["airflow", "down"],
     ["airflow", "cli"],
+    ["quarantine", "list"],
+    ["quarantine", "show"],
+    ["quarantine", "export"],
+    ["quarantine", "replay"],
+    ["contract", "new"],
+    ["contract", "diff"],
+    ["contract", "test"],
 ]
 
 
@@ -63,6 +70,7 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
         (["simulate", "--out", "tests"], "is not empty"),
         (["simulate", "--out", "/tmp/never", "--years", "2020"], "two years such as 2015-2020"),
         (["simulate", "--out", "/tmp/never", "--scale", "7"], "should be less than or equal to 1"),
+        (["quarantine", "list"], "no warehouse yet"),
         (["dance"], "No such command 'dance'"),
     ],
 )

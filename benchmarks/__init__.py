@@ -1,0 +1,1 @@
+"""Benchmarks: what edupa costs beside other ways to do the same."""

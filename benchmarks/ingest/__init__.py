@@ -1,0 +1,1 @@
+"""Ingest beside a bare copy and four peers."""
