@@ -209,6 +209,7 @@ class Intake:
         self._spooled: dict[tuple[int, str], tuple[Path, ExitStack]] = {}
         self._bound: set[str] = set()
         self._known: dict[str, dict[str, Any]] = {}
+        self._unwritten: set[str] = set()
         shared: dict[tuple[object, ...], Source] = {}
         for feed, settings in read_settings(contracts, config, environ, feeds).items():
             if settings.scheme == "database":
@@ -229,7 +230,11 @@ class Intake:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop connections and temporary files."""
+        """Drop connections and temporary files; keep what was fetched in mind."""
+        if self._home is not None:
+            for feed in self._unwritten:
+                write_json(self._home / "arrivals" / f"{feed}.fetched.json", self._known[feed])
+        self._unwritten.clear()
         for _, stack in self._spooled.values():
             stack.close()
         self._spooled.clear()
@@ -446,13 +451,15 @@ class Intake:
         return sha if version is not None and seen == version else None
 
     def remember(self, feed: str, name: str, sha256: str) -> None:
-        """Keep which version of a file had which content, so that it need not be fetched every night."""
+        """Keep which version of a file had which content, so that it need not be fetched every night.
+
+        It is written when the intake is closed; if that does not come to pass, files are fetched once more.
+        """
         version = self._version(feed, name)
         if version is None or self._home is None or self._fetched(feed).get(name) == [sha256, version]:
             return
-        known = self._fetched(feed)
-        known[name] = [sha256, version]
-        write_json(self._home / "arrivals" / f"{feed}.fetched.json", known)
+        self._fetched(feed)[name] = [sha256, version]
+        self._unwritten.add(feed)
 
     def _version(self, feed: str, name: str) -> str | None:
         source = self.source_of(feed)

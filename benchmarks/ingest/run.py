@@ -159,7 +159,7 @@ def _interleaved(jobs: dict[str, Callable[[], Run]], repetitions: int) -> dict[s
     return runs
 
 
-def measure(bench: Bench, repetitions: int, growth: tuple[int, ...], *, with_peers: bool) -> dict[str, object]:
+def measure(bench: Bench, repetitions: int, peer_repetitions: int, growth: tuple[int, ...]) -> dict[str, object]:
     """Run everything; returns the content of the results file."""
     load = os.getloadavg()
     nights = _interleaved(
@@ -179,8 +179,8 @@ def measure(bench: Bench, repetitions: int, growth: tuple[int, ...], *, with_pee
         entry["ratio_to_copy"] = round(statistics.median(ours.wall / bare.wall for ours, bare in pairs), 3)
         pairs = zip(nights[name], nights["copy"], strict=True)
         entry["cpu_ratio_to_copy"] = round(statistics.median(_cpu(ours) / _cpu(bare) for ours, bare in pairs), 3)
-    if with_peers:
-        summary["peers"] = _peers(bench, repetitions)
+    if peer_repetitions:
+        summary["peers"] = _peers(bench, peer_repetitions)
     summary["growth"] = _growth(bench, growth, summary)
     state = {"load_before": load, "load_after": os.getloadavg(), "cores": os.cpu_count(), "machine": platform.machine()}
     return {
@@ -189,6 +189,7 @@ def measure(bench: Bench, repetitions: int, growth: tuple[int, ...], *, with_pee
         "columns": 30,
         "file_mb": round((bench.files(ROWS) / FIRST).stat().st_size / 1e6, 1),
         "repetitions": repetitions,
+        "peer_repetitions": peer_repetitions,
         "machine": state,
         **summary,
     }
@@ -204,7 +205,7 @@ def _peers(bench: Bench, repetitions: int) -> dict[str, object]:
     for name, rows in PEER_ROWS.items():
         pair = {"copy": lambda rows=rows: bench.copy(rows), name: lambda name=name: bench.peer(name)}
         try:
-            runs = _interleaved(pair, min(repetitions, 3))  # type: ignore[arg-type]
+            runs = _interleaved(pair, repetitions)  # type: ignore[arg-type]
         except RuntimeError as error:
             result[name] = {"rows": rows, "error": str(error)[-400:]}
             continue
@@ -278,7 +279,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--peer-repetitions", type=int, default=3)
     parser.add_argument("--growth", type=int, nargs="*", default=list(GROWTH))
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -288,7 +289,7 @@ def main() -> None:
         settings = server.begin(folder / "home")
         try:
             bench = Bench(settings, folder)
-            result = measure(bench, given.repetitions, tuple(given.growth), with_peers=not given.no_peers)
+            result = measure(bench, given.repetitions, given.peer_repetitions, tuple(given.growth))
         finally:
             server.end(settings)
     given.output.parent.mkdir(parents=True, exist_ok=True)

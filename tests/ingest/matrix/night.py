@@ -57,7 +57,8 @@ def area(code: str = VILLAGE, name: str = "马莲村", level: str = "村", **cha
     """One clean administrative area."""
     return {
         "区划代码": code, "区划名称": name, "级别": level, "上级代码": code[:9] if len(code) == 12 else "",
-        "城乡分类代码": "", "规划贫困县": "", "学前重点县": "", "贫困村": "", "退出批复日期": "", "启用日期": "2010-01-01",
+        "城乡分类代码": "", "规划贫困县": "", "学前重点县": "", "贫困村": "", "退出批复日期": "",
+        "启用日期": "2010-01-01",
         "停用日期": "", **changes,
     }  # fmt: skip
 
