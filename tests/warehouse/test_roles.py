@@ -147,7 +147,9 @@ def test_every_cell_of_the_matrix_is_what_the_server_does(
                         "select": f"select * from {relation} limit 0",
                         "insert": f"insert into {relation} default values",
                         "delete": f"delete from {relation} where false",
-                        "truncate": f"truncate {relation} cascade" if thing == "vault" else f"truncate {relation}",
+                        "truncate": f"truncate {relation} cascade"
+                        if thing in ("vault", "quarantine")
+                        else f"truncate {relation}",
                         "create": f"create table {schema}.{PROBE}_made ()",
                     }
                     for verb, statement in statements.items():

@@ -295,6 +295,9 @@ def test_rows_of_an_unknown_village_pass_when_the_areas_catch_up(
     persons[1]["行政村代码"] = new
     persons[2]["性别"] = ""
     write_csv(root / "E07_建档立卡", persons, PERSON_NAME)
+    renamed = {"原区划代码": "640422209298", "新区划代码": VILLAGE, "变更类型": "重编码", "变更日期": "2018-01-01"}
+    write_csv(root / "E00_行政区划", [renamed], "区划沿革_64_宁夏_2020_20201101.csv")
+    load("area_succession", root, contracts, empty)
     load("admin_area", root, contracts, empty)
     first = load("poor_person", root, contracts, empty).files[0]
     assert first.quarantined_by_rule == {"reference.unknown_village": 1, "required.missing": 1}
