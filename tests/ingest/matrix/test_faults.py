@@ -172,7 +172,9 @@ def small_disk(megabytes: int, *, owner: int | None = None) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="edupa-disk-"))
     folder.chmod(0o755)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=False)
-    assert done.returncode == 0, "the disk faults need a small disk: run the tests as root of a container"
+    if done.returncode != 0:
+        folder.rmdir()
+        pytest.skip("only root may mount a small disk: run the tests as root to try the disk faults")
     try:
         if owner is not None:
             os.chown(folder, owner, -1)
