@@ -362,9 +362,9 @@ def wal_disk_full(night: Night) -> None:
     data = Path(_data_folder(night))
     wal = data / "pg_wal"
     owner = wal.stat()
-    stop(night.config)
     with ExitStack() as stack:
         disk = stack.enter_context(small_disk(80))
+        stop(night.config)
         place = disk / "pg_wal"
         shutil.copytree(wal, place)
         for path in (place, *place.rglob("*")):
