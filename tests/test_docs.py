@@ -153,7 +153,7 @@ def test_no_file_of_the_project_names_a_package_registry() -> None:
     for path in PROJECT_ROOT.rglob("*"):
         relative = path.relative_to(PROJECT_ROOT)
         if (
-            relative.parts[0] in {".git", ".venv", ".venv-bootstrap", ".edupa", "extracts", "secrets"}
+            relative.parts[0] in {".git", ".venv", ".venv-bench", ".venv-bootstrap", ".edupa", "extracts", "secrets"}
             or not path.is_file()
         ):
             continue
