@@ -80,7 +80,6 @@ def annual_evaluation() -> None:
         settings = load_settings()
         year = int(context["params"]["evaluation_year"])
         with pipeline.noting_failure(settings, context["run_id"], KIND):
-            pipeline.arrival_gate(settings, context["run_id"], year)
             return pipeline.candidate_gate(settings, context["run_id"], year)
 
     @task(outlets=[release])

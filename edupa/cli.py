@@ -342,7 +342,6 @@ def release_publish(
     try:
         pipeline.build_core(settings, run_id)
         pipeline.build_candidate(settings, run_id, year)
-        pipeline.arrival_gate(settings, run_id, year)
         pipeline.candidate_gate(settings, run_id, year)
         pipeline.publish(
             settings, run_id, year, kind="restatement" if restatement else "annual", reason=reason, dry_run=dry_run

@@ -55,7 +55,6 @@ def _plain_annual(settings: Settings, year: int) -> None:
     pipeline.begin_run(settings, run_id, "annual_evaluation", {"evaluation_year": year})
     with pipeline.noting_failure(settings, run_id, "annual_evaluation"):
         pipeline.build_candidate(settings, run_id, year)
-        pipeline.arrival_gate(settings, run_id, year)
         pipeline.candidate_gate(settings, run_id, year)
         pipeline.publish(settings, run_id, year)
     pipeline.end_run(settings, run_id, "annual_evaluation", "succeeded")

@@ -226,14 +226,15 @@ def build_candidate(settings: Settings, run_id: str, evaluation_year: int) -> di
 def candidate_gate(settings: Settings, run_id: str, evaluation_year: int) -> dict[str, Any]:
     """Is the candidate fit to be published?
 
-    The arrival gate is asked again for the year: what is missing when a release is made counts, not what was missing
-    the night before.
+    The arrival gate is asked again first: what is missing when a release is made counts, not what was missing the night
+    before.
 
     Raises:
         GateBlocked: no.
     """
     from warehouse.release import candidate_sha256
 
+    arrival_gate(settings, run_id, evaluation_year)
     schema = candidate_schema(evaluation_year)
     content = candidate_sha256(settings.warehouse, schema)
     return _gate(settings, "candidate", run_id, evaluation_year, schema, content)
