@@ -374,7 +374,7 @@ def release_verify(
 
     Example: `edupa release verify 2020.1.0`
     """
-    from warehouse.release import verify
+    from warehouse.verify import verify
 
     checked, findings = verify(load_settings().warehouse, release or None)
     for found in findings:

@@ -49,9 +49,9 @@ def _expected() -> tuple[type[Exception], ...]:
     from ingest import CodeListError, ContractError, LandingDriftError, TokenKeyError
     from ingest.authoring import AuthoringError
     from ingest.quarantine import QuarantineError
+    from warehouse.canonical import ReleaseError
     from warehouse.locks import LockBusyError
     from warehouse.migrate import MigrationError
-    from warehouse.release import ReleaseError
     from warehouse.server import ServerError
     from warehouse.transform import TransformError
 

@@ -14,6 +14,22 @@ from warehouse.migrate import migrate
 from warehouse.server import start, stop
 
 
+# folders whose tests share an expensive session fixture: one worker runs them all
+_TOGETHER = ("e2e", "dbt")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every file to one worker (a folder of ``_TOGETHER`` likewise), the longest first."""
+    here = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(here)
+        group = place.parts[0] if place.parts[0] in _TOGETHER else place.as_posix()
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _TOGETHER)
+
+
 def make_warehouse(home: Path) -> WarehouseConfig:
     """Start a throw-away server (fsync off) with the newest schema below ``home``."""
     config = WarehouseConfig(home=home, secrets_dir=home / "secrets", durable=False)

@@ -1,4 +1,4 @@
-"""Freeze, publish, roll back and verify releases.
+"""Freeze, publish and roll back releases.
 
 A release is a set of list partitions, one per mart, each with its primary key, a matching CHECK, comments, a
 content hash and triggers that refuse change, owned by a role that cannot log in. Publishing moves one pointer
@@ -7,44 +7,32 @@ row: readers see the old release whole or the new one whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import psycopg
 from psycopg import sql
 
+from warehouse.canonical import (
+    Connection,
+    ReleaseError,
+    TableSeal,
+    canonical_sha256,
+    columns_of,
+    content_sha256_of,
+    key_of,
+    partition_of,
+    schema_of,
+    seal_of,
+)
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 from warehouse.failpoint import hit
 from warehouse.locks import writer_lock
 
-Connection = psycopg.Connection[tuple[object, ...]]
 READERS = ("edupa_evaluator", "edupa_bi", "edupa_auditor", "edupa_publisher")
 LONG_MART = "county_evaluation"
-
-
-class ReleaseError(RuntimeError):
-    """The release cannot be frozen, published or rolled back; the message says why."""
-
-
-@dataclass(frozen=True)
-class TableSeal:
-    """Hash of one table of a release.
-
-    Attributes:
-        sha256: over the canonical csv (see canonical_sha256).
-        rows: number of rows.
-        columns: hashed columns, in order, without release_id.
-        key: primary key columns, in order, without release_id.
-    """
-
-    sha256: str
-    rows: int
-    columns: list[str]
-    key: list[str]
 
 
 @dataclass(frozen=True)
@@ -67,42 +55,6 @@ class Provenance:
     input_sha256: dict[str, str]
 
 
-def _schema_of(release_id: str) -> str:
-    return "release_" + release_id.replace(".", "_")
-
-
-def _partition_of(mart: str, release_id: str) -> str:
-    return f"{mart}__{release_id.replace('.', '_')}"
-
-
-def _columns(conn: Connection, schema: str, table: str) -> list[tuple[str, str, str | None]]:
-    """Name, SQL type and comment of each column, in order."""
-    rows = conn.execute(
-        "select a.attname, format_type(a.atttypid, a.atttypmod), col_description(a.attrelid, a.attnum)"
-        " from pg_attribute a where a.attrelid = format('%%I.%%I', %s::text, %s::text)::regclass"
-        " and a.attnum > 0 and not a.attisdropped order by a.attnum",
-        (schema, table),
-    ).fetchall()
-    return [(str(name), str(kind), None if note is None else str(note)) for name, kind, note in rows]
-
-
-def _key(conn: Connection, schema: str, table: str) -> list[str]:
-    """Primary key columns in order.
-
-    Raises:
-        ReleaseError: the table has no primary key.
-    """
-    rows = conn.execute(
-        "select a.attname from pg_constraint c cross join lateral unnest(c.conkey) with ordinality k(attnum, position)"
-        " join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum"
-        " where c.contype = 'p' and c.conrelid = format('%%I.%%I', %s::text, %s::text)::regclass order by k.position",
-        (schema, table),
-    ).fetchall()
-    if not rows:
-        raise ReleaseError(f"{schema}.{table} has no primary key: a mart without a key cannot be published")
-    return [str(row[0]) for row in rows]
-
-
 def _candidate_marts(conn: Connection, schema: str) -> list[str]:
     rows = conn.execute(
         "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
@@ -114,42 +66,6 @@ def _candidate_marts(conn: Connection, schema: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def canonical_sha256(
-    conn: Connection, schema: str, table: str, columns: Sequence[str], key: Sequence[str]
-) -> tuple[str, int]:
-    """SHA-256 over the table as csv: named columns, ordered by the key in code-point order, header first.
-
-    Returns:
-        Hexadecimal digest and number of rows.
-    """
-    kinds = {name: kind for name, kind, _ in _columns(conn, schema, table)}
-    order = sql.SQL(", ").join(
-        sql.SQL('{} collate "C"').format(sql.Identifier(name)) if kinds[name] == "text" else sql.Identifier(name)
-        for name in key
-    )
-    query = sql.SQL("copy (select {columns} from {table} order by {order}) to stdout (format csv, header)").format(
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)), table=sql.Identifier(schema, table), order=order
-    )
-    digest = hashlib.sha256()
-    with conn.cursor() as cursor, cursor.copy(query) as copy:
-        for block in copy:
-            digest.update(block)
-    counted = conn.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table))).fetchone()
-    return digest.hexdigest(), int(str(counted[0])) if counted else 0
-
-
-def _seal(conn: Connection, schema: str, table: str) -> TableSeal:
-    columns = [name for name, _, _ in _columns(conn, schema, table) if name != "release_id"]
-    key = [name for name in _key(conn, schema, table) if name != "release_id"]
-    digest, rows = canonical_sha256(conn, schema, table, columns, key)
-    return TableSeal(digest, rows, columns, key)
-
-
-def _content_sha256(seals: dict[str, TableSeal]) -> str:
-    lines = "".join(f"{mart} {seal.sha256} {seal.rows}\n" for mart, seal in sorted(seals.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 def candidate_seals(conn: Connection, schema: str) -> tuple[dict[str, TableSeal], str]:
     """Hash every mart of a candidate schema.
 
@@ -159,8 +75,8 @@ def candidate_seals(conn: Connection, schema: str) -> tuple[dict[str, TableSeal]
     Raises:
         ReleaseError: the schema is empty or a mart has no primary key.
     """
-    seals = {mart: _seal(conn, schema, mart) for mart in _candidate_marts(conn, schema)}
-    return seals, _content_sha256(seals)
+    seals = {mart: seal_of(conn, schema, mart) for mart in _candidate_marts(conn, schema)}
+    return seals, content_sha256_of(seals)
 
 
 def candidate_sha256(config: WarehouseConfig, schema: str) -> str:
@@ -175,7 +91,7 @@ def _ensure_parent(conn: Connection, schema: str, mart: str, key: list[str]) -> 
     Raises:
         ReleaseError: a column changed its type, or the key changed.
     """
-    wanted = _columns(conn, schema, mart)
+    wanted = columns_of(conn, schema, mart)
     exists = conn.execute("select to_regclass(format('releases.%%I', %s::text))", (mart,)).fetchone()
     comment = conn.execute(
         "select obj_description(format('%%I.%%I', %s::text, %s::text)::regclass)", (schema, mart)
@@ -194,7 +110,7 @@ def _ensure_parent(conn: Connection, schema: str, mart: str, key: list[str]) -> 
             )
         )  # fmt: skip
         conn.execute(sql.SQL("grant select on {} to edupa_publisher, edupa_gatekeeper, edupa_auditor").format(parent))
-    present = {name: kind for name, kind, _ in _columns(conn, "releases", mart)}
+    present = {name: kind for name, kind, _ in columns_of(conn, "releases", mart)}
     for name, kind, _ in wanted:
         if name not in present:
             conn.execute(sql.SQL("alter table {} add column {} {}").format(parent, sql.Identifier(name), sql.SQL(kind)))
@@ -202,7 +118,7 @@ def _ensure_parent(conn: Connection, schema: str, mart: str, key: list[str]) -> 
             raise ReleaseError(
                 f"{mart}.{name} changed from {present[name]} to {kind}: published columns keep their type"
             )
-    known_key = [name for name in _key(conn, "releases", mart) if name != "release_id"]
+    known_key = [name for name in key_of(conn, "releases", mart) if name != "release_id"]
     if known_key != key:
         raise ReleaseError(f"the key of {mart} changed from {known_key} to {key}: publish it under a new name")
     conn.execute(
@@ -219,7 +135,7 @@ def _ensure_parent(conn: Connection, schema: str, mart: str, key: list[str]) -> 
 def _copy_comments(conn: Connection, mart: str, schema: str, relation: str, columns: Sequence[str]) -> None:
     """Give a view of a mart the comments of its table; BI tools read them."""
     row = conn.execute("select obj_description(format('releases.%%I', %s::text)::regclass)", (mart,)).fetchone()
-    notes = {name: note for name, _, note in _columns(conn, "releases", mart)}
+    notes = {name: note for name, _, note in columns_of(conn, "releases", mart)}
     view = sql.Identifier(schema, relation)
     conn.execute(sql.SQL("comment on view {} is {}").format(view, sql.Literal(row[0] if row else None)))
     for name in columns:
@@ -230,7 +146,7 @@ def _copy_comments(conn: Connection, mart: str, schema: str, relation: str, colu
 
 def _freeze_table(conn: Connection, release_id: str, mart: str, key: Sequence[str], rows_from: sql.Composable) -> None:
     """Build one frozen partition beside its parent, seal it and attach it."""
-    partition = sql.Identifier("releases", _partition_of(mart, release_id))
+    partition = sql.Identifier("releases", partition_of(mart, release_id))
     parent = sql.Identifier("releases", mart)
     release = sql.Literal(release_id)
     conn.execute("set local role edupa_sealed")
@@ -263,7 +179,7 @@ def _freeze_table(conn: Connection, release_id: str, mart: str, key: Sequence[st
 
 def _pinned_view(conn: Connection, release_id: str, mart: str, columns: Sequence[str]) -> None:
     conn.execute("set local role edupa_sealed")
-    schema = _schema_of(release_id)
+    schema = schema_of(release_id)
     conn.execute(
         sql.SQL("create view {} as select {} from {} where release_id = {}").format(
             sql.Identifier(schema, mart),
@@ -279,7 +195,7 @@ def _pinned_view(conn: Connection, release_id: str, mart: str, columns: Sequence
 def _permanent_view(conn: Connection, mart: str) -> None:
     """Create or widen marts.<mart>; new columns go to the end, so that clients keep theirs."""
     conn.execute("set local role edupa_sealed")
-    columns = [name for name, _, _ in _columns(conn, "releases", mart)]
+    columns = [name for name, _, _ in columns_of(conn, "releases", mart)]
     conn.execute(
         sql.SQL(
             "create or replace view {} as select {} from {} where release_id ="
@@ -435,7 +351,7 @@ def _freeze(
     """Freeze every mart of the candidate, in the caller's transaction."""
     notes = _notes(conn, schema, release_id, evaluation_year, reason, gate, current_release(conn))
     conn.execute("set local role edupa_sealed")
-    pinned = sql.Identifier(_schema_of(release_id))
+    pinned = sql.Identifier(schema_of(release_id))
     conn.execute(sql.SQL("create schema {}").format(pinned))
     conn.execute("reset role")
     recorded = dict(seals)
@@ -451,7 +367,7 @@ def _freeze(
                 columns, sql.Literal(release_id), columns, sql.Identifier(schema, mart)
             ),
         )
-        digest, rows = canonical_sha256(conn, "releases", _partition_of(mart, release_id), seal.columns, seal.key)
+        digest, rows = canonical_sha256(conn, "releases", partition_of(mart, release_id), seal.columns, seal.key)
         if (digest, rows) != (seal.sha256, seal.rows):
             raise ReleaseError(f"{mart} changed while it was being frozen: nothing was published")
         _pinned_view(conn, release_id, mart, ["release_id", *seal.columns])
@@ -468,7 +384,7 @@ def _freeze(
             )
         ),
     )
-    recorded["release_notes"] = _seal(conn, "releases", _partition_of("release_notes", release_id))
+    recorded["release_notes"] = seal_of(conn, "releases", partition_of("release_notes", release_id))
     _pinned_view(conn, release_id, "release_notes", ["release_id", *recorded["release_notes"].columns])
     conn.execute("set local role edupa_sealed")
     for reader in ("edupa_evaluator", "edupa_auditor"):
@@ -611,55 +527,3 @@ def rollback(config: WarehouseConfig, to_release: str | None = None) -> tuple[st
             raise ReleaseError(f"release {to_release} is {found[0] if found else 'unknown'}, not published")
         _point_to(conn, to_release, "rollback")
     return before, to_release
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A table of a release that is not what was frozen."""
-
-    release_id: str
-    table: str
-    problem: str
-
-
-def verify(config: WarehouseConfig, releases: Iterable[str] | None = None) -> tuple[int, list[Finding]]:
-    """Recompute the hash of every table of the named releases (None: all ever frozen).
-
-    Returns:
-        Number of tables checked, and what is wrong with any of them.
-
-    Raises:
-        ReleaseError: a named release does not exist.
-    """
-    findings: list[Finding] = []
-    checked = 0
-    with connect("publisher", config, autocommit=True) as conn:
-        rows = conn.execute(
-            "select release_id, table_sha256, content_sha256 from ledger.release order by frozen_at"
-        ).fetchall()
-        known: dict[str, tuple[dict[str, Any], str]] = {str(r[0]): (r[1], str(r[2])) for r in rows}  # type: ignore[misc]
-        wanted = list(releases) if releases is not None else list(known)
-        for release_id in wanted:
-            if release_id not in known:
-                raise ReleaseError(f"there is no release {release_id}")
-            tables, content = known[release_id]
-            seals = {mart: TableSeal(**seal) for mart, seal in tables.items()}
-            marts = {mart: seal for mart, seal in seals.items() if mart != "release_notes"}
-            if _content_sha256(marts) != content:
-                findings.append(Finding(release_id, "ledger.release", "recorded hashes do not give the content hash"))
-            for mart, seal in seals.items():
-                checked += 1
-                partition = _partition_of(mart, release_id)
-                try:
-                    digest, count = canonical_sha256(conn, "releases", partition, seal.columns, seal.key)
-                except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-                    findings.append(Finding(release_id, partition, f"gone: {error.diag.message_primary}"))
-                    continue
-                except KeyError as error:
-                    findings.append(Finding(release_id, partition, f"key column {error} is gone"))
-                    continue
-                if digest != seal.sha256:
-                    findings.append(
-                        Finding(release_id, partition, f"content differs: {count} rows now, {seal.rows} frozen")
-                    )
-    return checked, findings

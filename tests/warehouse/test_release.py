@@ -11,18 +11,18 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from warehouse.canonical import ReleaseError
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
 from warehouse.connection import connect
 from warehouse.release import (
     Provenance,
-    ReleaseError,
     candidate_sha256,
     current_release,
     publish_candidate,
     rollback,
-    verify,
 )
 from warehouse.transform import make_candidate_schema
+from warehouse.verify import verify
 
 PROVENANCE = Provenance(git_commit=None, contracts_sha256="c", seeds_sha256="s", input_sha256={})
 SCHEMA = "candidate_test"
