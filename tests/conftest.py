@@ -13,7 +13,6 @@ from warehouse.config import WarehouseConfig
 from warehouse.migrate import migrate
 from warehouse.server import start, stop
 
-
 # folders whose tests share an expensive session fixture: one worker runs them all
 _TOGETHER = ("e2e", "dbt")
 
