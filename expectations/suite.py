@@ -49,6 +49,7 @@ class Expectation:
         type: class name in ``great_expectations.expectations``.
         arguments: its keyword arguments.
         severity: what a failure means for the decision.
+        waivable: whether a failure may be waived at all; false for identity, disclosure and control totals.
         owner: who has to act.
         what: the rule, as a statement that should be true.
         why: what goes wrong when it is not.
@@ -64,6 +65,7 @@ class Expectation:
     type: str
     arguments: Mapping[str, Any]
     severity: Severity
+    waivable: bool
     owner: Text
     what: Text
     why: Text
@@ -225,12 +227,17 @@ def _expectation(
     severity = _need(merged, "severity", where)
     if severity not in ("block", "warn"):
         raise SuiteError(f"{where}: severity is {severity!r}, not block or warn")
+    waivable = merged.get("waivable", True)
+    if not isinstance(waivable, bool):
+        # a quoted "false" is true to Python: it must not open what was meant to stay shut
+        raise SuiteError(f"{where}: waivable is {waivable!r}, not true or false")
     condition, observed = merged.get("where"), merged.get("observed")
     return Expectation(
         id=expectation_id,
         type=str(_need(merged, "type", where)),
         arguments=_fill_all(_need(merged, "arguments", where), known, f"{where}, arguments"),
         severity=severity,
+        waivable=waivable,
         owner=_text(merged.get("owner", suite_owner), known, f"{where}, owner"),
         what=_text(_need(merged, "what", where), known, f"{where}, what"),
         why=_text(_need(merged, "why", where), known, f"{where}, why"),

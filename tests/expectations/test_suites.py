@@ -108,6 +108,7 @@ BROKEN = {
     "severity": ("severity: block", "severity: error", "severity is 'error'"),
     "language": ('{zh: "学前", en: "x"}', '{zh: "学前"}', "needs exactly zh and en"),
     "cut text": ('{zh: "学前", en: "x"}', "{zh: 学前, en: x, y}", "quote a text with a comma"),
+    "waivable": ("severity: block", 'severity: block\n    waivable: "false"', "waivable is 'false', not true or false"),
     "template": ("type: ExpectColumnValuesToNotBeNull", "use: nowhere", "unknown template"),
     "foreign id": ("id: tried.one", "id: other.one", "must start with 'tried'"),
     "yaml": ("severity: block", "severity: [block", r"tried\.yaml:\d+: not readable"),
@@ -144,6 +145,14 @@ def test_a_broken_suite_is_refused_and_the_message_says_where(folder: Path, case
     (folder / "arrival" / "tried.yaml").write_text(TRIED.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(SuiteError, match=message):
         load_suites("arrival", facts(YEAR, None), folder)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("", True), ("\n    waivable: false", False)])
+def test_a_rule_may_be_waived_unless_its_suite_says_no(folder: Path, said: str, expected: bool) -> None:
+    text = TRIED.replace("severity: block", f"severity: block{said}")
+    (folder / "arrival" / "tried.yaml").write_text(text, encoding="utf-8")
+    _, suites = load_suites("arrival", facts(YEAR, None), folder)
+    assert [e.waivable for e in suites[0].expectations] == [expected]
 
 
 @pytest.mark.parametrize("field", ["what", "why", "how_to_fix", "seeded_defect", "type", "arguments", "severity"])
