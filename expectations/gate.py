@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from expectations.decide import Decision, Outcome, Verdict, decide, verdicts
+from expectations.extra import ExtraRule, check_ids, finding_of
 from expectations.report import Finding, compose, make_finding, write
 from expectations.runner import EVERYWHERE, Cell, failing_cells, make_context, run_suite
 from expectations.snapshot import SnapshotConnection, open_snapshot
@@ -121,7 +122,11 @@ def _area_names(conn: SnapshotConnection, rules: BoundaryRules) -> dict[str, str
 
 
 def judge(
-    conn: SnapshotConnection, context: EphemeralDataContext, rules: BoundaryRules, suites: tuple[Suite, ...]
+    conn: SnapshotConnection,
+    context: EphemeralDataContext,
+    rules: BoundaryRules,
+    suites: tuple[Suite, ...],
+    extra: Sequence[ExtraRule] = (),
 ) -> Judgement:
     """Evaluate all suites of a boundary on one snapshot.
 
@@ -130,12 +135,15 @@ def judge(
         context: from ``runner.make_context``.
         rules: of the boundary.
         suites: of the boundary.
+        extra: rules evaluated elsewhere.
     """
     names = _area_names(conn, rules)
     outcomes: list[Outcome] = []
     for suite in suites:
         outcomes += run_suite(context, conn, suite)
+    outcomes += [rule.outcome for rule in extra]
     declared = {e.id: e.severity for suite in suites for e in suite.expectations}
+    declared |= {rule.expectation_id: rule.severity for rule in extra}
     made = verdicts(declared, outcomes)
     failed = {verdict.expectation_id: verdict for verdict in made if not verdict.success}
     findings: list[Finding] = []
@@ -147,6 +155,9 @@ def judge(
                 else:
                     cells = (Cell(EVERYWHERE, EVERYWHERE, 0, None),)
                 findings.append(make_finding(suite, expectation, verdict, cells, names))
+    findings += [
+        finding_of(rule, failed[rule.expectation_id], names) for rule in extra if rule.expectation_id in failed
+    ]
     findings.sort(key=lambda finding: finding.severity != "block")
     return Judgement(made, tuple(findings))
 
@@ -160,6 +171,7 @@ def run_gate(
     candidate_schema: str | None = None,
     out_dir: Path,
     subject_hash: str | None = None,
+    extra: Sequence[ExtraRule] = (),
     suites_folder: Path = SUITES,
 ) -> GateReport:
     """Ask a gate and keep its answer.
@@ -174,28 +186,32 @@ def run_gate(
         candidate_schema: schema of the run's marts; needed at ``candidate``.
         out_dir: folder of the run, for page and JSON.
         subject_hash: content hash of what is judged, where the caller has one; None: the boundary's own query.
+        extra: rules evaluated elsewhere; stored, shown and decided like those of the suites, and never waivable.
         suites_folder: where the suites lie.
 
     Raises:
         SuiteError: a suite is wrong.
-        ValueError: a boundary without its schema, or a schema that is no identifier.
+        ValueError: a boundary without its schema, a schema that is no identifier, or an extra rule's id in use.
         psycopg.Error: the warehouse does not answer, or the result could not be stored.
     """
     if boundary == "candidate" and candidate_schema is None:
         raise ValueError("the candidate gate needs the schema of the run's marts")
     rules, suites = load_suites(boundary, facts(evaluation_year, candidate_schema), suites_folder)
+    check_ids(extra, (e.id for suite in suites for e in suite.expectations))
     before_import = time.monotonic()
     context = make_context()
     began, started_at = time.monotonic(), datetime.now(UTC)
     conn = open_snapshot("gatekeeper", config)
     try:
-        judgement = judge(conn, context, rules, suites)
+        judgement = judge(conn, context, rules, suites, extra)
         subject_hash = subject_hash or _subject_hash(conn, rules)
     finally:
         conn.release()
     decision = decide(judgement.made)
     failpoint.hit("gate.arrival" if boundary == "arrival" else "gate.candidate")
-    suite_of: Mapping[str, str] = {e.id: suite.name for suite in suites for e in suite.expectations}
+    suite_of: Mapping[str, str] = {e.id: suite.name for suite in suites for e in suite.expectations} | {
+        rule.expectation_id: rule.suite for rule in extra
+    }
     with connect("gatekeeper", config) as ledger:
         gate_run_id = insert_gate_run(
             ledger,
@@ -221,6 +237,7 @@ def run_gate(
                 subject_hash=subject_hash,
                 decision=decision,
                 suites=suites,
+                extra=extra,
                 findings=judgement.findings,
                 started_at=started_at,
                 seconds=seconds,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from expectations.decide import Decision, Verdict
 from expectations.runner import EVERYWHERE, Cell
 from expectations.suite import BoundaryRules, Expectation, Severity, Suite, Text
+
+if TYPE_CHECKING:
+    from expectations.extra import ExtraRule
 
 TEMPLATES = Path(__file__).parent / "templates"
 # beyond this many places a page is no longer read; the JSON holds them all
@@ -51,6 +54,7 @@ class Finding:
     how_to_fix: Text
     error: str | None
     places: tuple[Place, ...]
+    waivable: bool
 
 
 def make_finding(
@@ -70,6 +74,7 @@ def make_finding(
         places=tuple(
             Place(cell.place, names.get(cell.place, ""), cell.time, cell.affected, cell.observed) for cell in cells
         ),
+        waivable=expectation.waivable,
     )
 
 
@@ -107,6 +112,7 @@ def compose(
     subject_hash: str,
     decision: Decision,
     suites: Iterable[Suite],
+    extra: Sequence[ExtraRule],
     findings: Iterable[Finding],
     started_at: datetime,
     seconds: float,
@@ -134,7 +140,7 @@ def compose(
         "started_at": started_at.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "summary": {
-            "rules": sum(len(suite.expectations) for suite in listed),
+            "rules": sum(len(suite.expectations) for suite in listed) + len(extra),
             "blocking": severities["block"],
             "warning": severities["warn"],
         },
@@ -151,6 +157,17 @@ def compose(
                 ],
             }
             for suite in listed
+        ]
+        + [
+            {
+                "suite": rule.suite,
+                "title": asdict(rule.title),
+                "rules": [
+                    {"expectation_id": rule.expectation_id, "severity": rule.severity, "what": asdict(rule.what)}
+                ],
+            }
+            for rule in extra
+            if rule.expectation_id not in failed
         ],
     }
 

@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 import yaml
 
+from expectations.extra import ExtraRule
 from expectations.gate import run_gate
-from expectations.suite import SUITES
+from expectations.report import Place
+from expectations.suite import SUITES, Text
 from tests.expectations.conftest import CANDIDATE, YEAR, Province
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
 from warehouse.connection import connect
@@ -133,6 +136,63 @@ def test_a_table_the_gatekeeper_may_not_read_blocks(province: Province, tmp_path
     assert report.decision == "block"
     # the pupil register is judged against the list of schools
     assert {f.suite for f in report.findings} == {"pupil", "school"}
+
+
+def outside(**changes: object) -> ExtraRule:
+    said = Text("披露审计", "disclosure audit")
+    rule = ExtraRule("audit.cells", title=said, owner=said, what=said, why=said, how_to_fix=said, success=True)
+    return replace(rule, **changes)  # type: ignore[arg-type]
+
+
+def test_a_rule_evaluated_elsewhere_is_decided_stored_and_shown_like_any_other(
+    province: Province, tmp_path: Path
+) -> None:
+    place = Place(COUNTY, "", "2018", 4, "4 cells")
+    asked = {"config": province.config, "run_id": "x", "evaluation_year": YEAR, "out_dir": tmp_path}
+    suites = suites_with(tmp_path, "select * from (select 1 as one) as nothing where one = 2")
+    held = run_gate("arrival", **asked, extra=[outside()], suites_folder=suites)  # type: ignore[arg-type]
+    assert (held.decision, held.findings) == ("pass", ())
+    assert "披露审计" in held.page.read_text(encoding="utf-8")
+    failed = run_gate(
+        "arrival",
+        **asked,  # type: ignore[arg-type]
+        extra=[outside(success=False, places=(place,)), outside(expectation_id="audit.solver", error="no solution")],
+        suites_folder=suites,
+    )
+    assert failed.decision == "block"
+    assert [(f.expectation_id, f.severity, f.waivable, f.error) for f in failed.findings] == [
+        ("audit.cells", "block", False, None),
+        ("audit.solver", "block", False, "no solution"),
+    ]
+    assert failed.findings[0].places == (replace(place, county_name=NAME),)
+    page = failed.page.read_text(encoding="utf-8")
+    assert "4 cells" in page
+    assert NAME in page
+    stored = rows(
+        province.config,
+        "select suite, expectation_id, success, county_code, period, observed from ledger.gate_result"
+        f" where gate_run_id = {failed.gate_run_id} and suite = 'audit' order by expectation_id",
+    )
+    assert stored == [
+        ("audit", "audit.cells", False, COUNTY, "2018", "4 (4 cells)"),
+        ("audit", "audit.solver", False, "*", "*", "no solution"),
+    ]
+
+
+@pytest.mark.parametrize("taken", [["tried.rule"], ["audit"], ["audit.cells", "audit.cells"]])
+def test_a_rule_evaluated_elsewhere_may_not_take_the_name_of_another(
+    province: Province, tmp_path: Path, taken: list[str]
+) -> None:
+    with pytest.raises(ValueError, match="extra rule"):
+        run_gate(
+            "arrival",
+            config=province.config,
+            run_id="x",
+            evaluation_year=YEAR,
+            out_dir=tmp_path,
+            extra=[outside(expectation_id=taken_id) for taken_id in taken],
+            suites_folder=suites_with(tmp_path, "select 1 where false"),
+        )
 
 
 def suites_with(tmp_path: Path, query: str) -> Path:

@@ -50,6 +50,14 @@ def test_ids_are_unique_over_both_boundaries_and_also_trips_names_real_ones() ->
         assert set(expectation.also_trips) <= set(ids) - {expectation.id}, expectation.id
 
 
+def test_what_guards_people_can_not_be_waived() -> None:
+    waivable = {e.id.partition(".")[2] for e in all_expectations() if e.waivable}
+    assert waivable
+    guards = {"identity_failures", "no_identity_number", "no_personal_column", "small_cells_hidden"}
+    assert not waivable & guards
+    assert guards <= {e.id.partition(".")[2] for e in all_expectations()}
+
+
 def test_every_feed_with_a_contract_and_every_published_table_has_a_suite() -> None:
     names = {boundary: {path.stem for path in (SUITES / boundary).glob("*.yaml")} for boundary in BOUNDARIES}
     contracts = {path.name.removesuffix(".odcs.yaml") for path in CONTRACTS.glob("*.odcs.yaml")}
