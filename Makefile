@@ -7,10 +7,10 @@ export SCARF_NO_ANALYTICS := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help venv run up down test test-fast fuzz-readers lint format docs lock bench-ingest clean
+.PHONY: help venv run up down test test-fast fuzz-readers lint format docs lock bench-ingest bench-publish clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv:
 	@python3 tools/bootstrap.py
@@ -53,6 +53,9 @@ lock: venv  ## resolve pyproject.toml anew into requirements.lock
 
 bench-ingest: venv .venv-bench/edupa-lock  ## ingest beside a bare copy and four peers (about ten minutes)
 	@$(VENV)/python -m benchmarks.ingest.run
+
+bench-publish: venv  ## publishing beside four other ways, under eight busy readers (about three minutes)
+	@$(VENV)/python -m benchmarks.publish.run
 
 .venv-bench/edupa-lock: benchmarks/requirements.lock
 	@.venv-bootstrap/bin/uv venv --quiet --clear --python $(VENV)/python .venv-bench
