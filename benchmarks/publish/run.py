@@ -142,8 +142,8 @@ def _line(name: str, entry: dict[str, Any]) -> str:
     return (
         f"{name:16} {entry['publishes']:4} publishes, {entry['statements'] + entry['transactions']:6} reads:"
         f" torn {entry['torn_single']} single, {entry['torn_repeatable_read']} repeatable read;"
-        f" {entry['empty_reads']} empty; {errors} errors; stall {entry['median_stall_ms']} ms median, {entry['p95_stall_ms']} p95;"
-        f" {entry['publisher_killed']} kills"
+        f" {entry['empty_reads']} empty; {errors} errors; stall {entry['median_stall_ms']} ms median,"
+        f" {entry['p95_stall_ms']} p95; {entry['publisher_killed']} kills"
     )
 
 
