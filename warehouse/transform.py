@@ -58,7 +58,11 @@ def make_candidate_schema(config: WarehouseConfig, schema: str) -> None:
 
 
 def run_dbt(
-    arguments: Sequence[str], config: WarehouseConfig, *, variables: dict[str, object] | None = None
+    arguments: Sequence[str],
+    config: WarehouseConfig,
+    *,
+    variables: dict[str, object] | None = None,
+    workspace: str = "dbt",
 ) -> DbtSummary:
     """Run one dbt command on the project.
 
@@ -66,13 +70,15 @@ def run_dbt(
         arguments: command and its flags, e.g. ``["build", "--select", "staging"]``.
         config: the warehouse.
         variables: dbt vars.
+        workspace: folder of dbt's traces below the warehouse's home; a build with other vars than the nightly one keeps
+            to its own, or it would spoil what the nightly one need not parse again.
 
     Raises:
         TransformError: dbt failed, or a node did.
     """
     from dbt.cli.main import dbtRunner
 
-    home = config.home / "dbt"
+    home = config.home / workspace
     home.mkdir(parents=True, exist_ok=True)
     command = [
         *arguments,

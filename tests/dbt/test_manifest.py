@@ -172,3 +172,12 @@ def test_every_own_generic_test_says_what_when_and_how(offline_dbt: Dbt) -> None
         assert "What:" in text
         assert "When it matters:" in text
         assert "How to resolve:" in text
+
+
+def test_landing_and_ledger_are_read_as_known_and_only_by_staging(models: list[dict[str, Any]]) -> None:
+    readers = [m for m in models if any(d.startswith("source.") for d in m["depends_on"]["nodes"])]
+    assert {m["fqn"][1] for m in readers} == {"staging"}
+    assert {m["name"] for m in readers} == {m["name"] for m in models if m["fqn"][1] == "staging"}
+    macros = {"macro.edupa.known_versions", "macro.edupa.known_loads"}
+    assert broken(readers, lambda m: macros & set(m["depends_on"]["macros"])) == []
+    assert broken(readers, lambda m: "ended_load_id" not in m["raw_code"]) == []

@@ -25,7 +25,7 @@ final as (
         record_key,
         load_id
     from record
-    where ended_load_id is null
+    where {{ known_versions() }}
 )
 
 select * from final

@@ -24,6 +24,7 @@ final as (
         load_entry.rows_skipped
     from load_entry
     inner join file_entry on load_entry.file_id = file_entry.file_id
+    where {{ known_loads('load_entry.load_id') }}
 )
 
 select * from final
