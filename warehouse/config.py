@@ -22,6 +22,8 @@ LOGIN_ROLES = (
     "evaluator",
     "bi",
     "county",
+    "steward",
+    "approver",
     "auditor",
 )
 
