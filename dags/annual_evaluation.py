@@ -15,6 +15,8 @@ Builds the marts of one evaluation year (with all earlier plan years) in a candi
 * The same content again makes no new release.
 * A block publishes nothing; the page names what, where, who and what to do.
 * `dry_run` stops before anything is frozen. A restatement needs a reason; it is printed in the release notes.
+* `declared_change`: what you mean to change. If more has changed, nothing is published and the message lists what.
+* `embargo_until`: freeze now, publish then (`release_housekeeping` does it); before, only `edupa_prerelease` reads it.
 """
 
 KIND = "annual_evaluation"
@@ -50,6 +52,21 @@ release = Asset(name="warehouse_release", uri="edupa://warehouse/release")
             minLength=5,
             title="发布原因 reason",
             description="Why this release is made; printed in its notes.",
+        ),
+        "declared_change": Param(
+            "computed",
+            type="string",
+            enum=["computed", "patch", "minor", "major"],
+            title="变更级别 level of change",
+            description="Refused if more has changed than declared: patch = texts, minor = values or additions,"
+            " major = something is gone or redefined.",
+        ),
+        "embargo_until": Param(
+            "",
+            type="string",
+            pattern=r"^$|^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?$",
+            title="公开时间 embargo until",
+            description="Keep it frozen until then, e.g. 2026-12-01 09:00 (Asia/Shanghai); empty: publish at once.",
         ),
         "dry_run": Param(False, type="boolean", title="试运行 dry run", description="Judge, but publish nothing."),
     },
@@ -99,6 +116,8 @@ def annual_evaluation() -> None:
                 kind=params["kind"],
                 reason=params["reason"],
                 dry_run=bool(params["dry_run"]),
+                declared_change=None if params["declared_change"] == "computed" else params["declared_change"],
+                embargo_until=params["embargo_until"],
             )
         pipeline.end_run(settings, context["run_id"], KIND, "succeeded")
         return done

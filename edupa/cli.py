@@ -11,12 +11,12 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from rich.table import Table
 
-from edupa.cli_common import fail, out, plainly
+from edupa.cli_common import fail, out, plainly, started
 from edupa.cli_contract import contract_app
 from edupa.cli_quarantine import quarantine_app
-from edupa.settings import SAMPLE_SCALE, SAMPLE_SEED, SAMPLE_YEARS, Settings, load_settings
+from edupa.cli_release import release_app
+from edupa.settings import SAMPLE_SCALE, SAMPLE_SEED, SAMPLE_YEARS, load_settings
 from warehouse.config import LOGIN_ROLES
 from warehouse.connection import connect, dsn
 
@@ -28,25 +28,12 @@ app = typer.Typer(
     help="edupa measures a provincial education poverty-alleviation plan: extracts in, immutable releases out.",
 )
 server_app = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL.")
-release_app = typer.Typer(no_args_is_help=True, help="Published releases: list, publish, roll back, verify.")
 airflow_app = typer.Typer(no_args_is_help=True, help="Airflow's scheduler and web UI.")
 app.add_typer(server_app, name="server")
 app.add_typer(release_app, name="release")
 app.add_typer(airflow_app, name="airflow")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(contract_app, name="contract")
-
-
-def _started(settings: Settings) -> Settings:
-    """Start the embedded server if need be and bring the schema up to date."""
-    from ingest import ensure_token_key
-    from warehouse.migrate import migrate
-    from warehouse.server import start
-
-    start(settings.warehouse)
-    migrate(settings.warehouse)
-    ensure_token_key(settings.warehouse)
-    return settings
 
 
 # --- server -------------------------------------------------------------------------------------------------------
@@ -59,7 +46,7 @@ def server_start() -> None:
 
     Example: `edupa server start`
     """
-    settings = _started(load_settings())
+    settings = started(load_settings())
     print(dsn("evaluator", settings.warehouse, show_password=False))
 
 
@@ -186,7 +173,7 @@ def load(
     import ingest
     from edupa import pipeline
 
-    settings = _started(load_settings())
+    settings = started(load_settings())
     rejected = 0
     if not paths:
         order = pipeline.list_feeds(settings)
@@ -247,7 +234,7 @@ def run(
     from edupa.main_job import MainJobError, run_main_job
 
     try:
-        run_main_job(_started(load_settings()), years or [2019, 2020], out, plain=plain, scale=scale)
+        run_main_job(started(load_settings()), years or [2019, 2020], out, plain=plain, scale=scale)
     except MainJobError as error:
         raise fail(str(error)) from None
 
@@ -294,96 +281,6 @@ def explain(
     print_explanation(explanation, out)
 
 
-# --- releases -----------------------------------------------------------------------------------------------------
-
-
-@release_app.command("list")
-@plainly
-def release_list() -> None:
-    """List every release, newest last; `*` marks the one that marts.* show.
-
-    Example: `edupa release list`
-    """
-    with connect("auditor", load_settings().warehouse) as conn:
-        rows = conn.execute(
-            "select r.release_id = (select release_id from releases.pointer), r.release_id, r.status, r.kind,"
-            " to_char(coalesce(r.published_at, r.frozen_at), 'YYYY-MM-DD HH24:MI'),"
-            " left(r.content_sha256, 16), r.reason"
-            " from ledger.release r order by r.frozen_at"
-        ).fetchall()
-    if not rows:
-        print("no release yet: `make run` makes the first")
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "release", "status", "kind", "published", "content sha256", "reason"):
-        table.add_column(heading, no_wrap=heading != "reason")
-    for current, *cells in rows:
-        table.add_row("*" if current else "", *map(str, cells))
-    out.print(table)
-
-
-@release_app.command("publish")
-@plainly
-def release_publish(
-    year: Annotated[int, typer.Option(help="Evaluation year.")],
-    reason: Annotated[str, typer.Option(help="Why; printed in the release notes.")] = "annual evaluation",
-    restatement: Annotated[bool, typer.Option(help="The release restates an earlier one.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Judge, but publish nothing.")] = False,
-) -> None:
-    """Build, judge and publish the evaluation of one year from what is loaded, without Airflow.
-
-    Example: `edupa release publish --year 2020 --restatement --reason "泾源县补报2019年学籍"`
-    """
-    from edupa import pipeline
-    from edupa.main_job import run_id_of
-
-    settings = _started(load_settings())
-    run_id = run_id_of("release", year)
-    try:
-        pipeline.build_core(settings, run_id)
-        pipeline.build_candidate(settings, run_id, year)
-        pipeline.candidate_gate(settings, run_id, year)
-        pipeline.publish(
-            settings, run_id, year, kind="restatement" if restatement else "annual", reason=reason, dry_run=dry_run
-        )
-    except pipeline.GateBlocked as error:
-        raise fail(str(error)) from None
-
-
-@release_app.command("rollback")
-@plainly
-def release_rollback(
-    to: Annotated[str | None, typer.Option("--to", help="Release to show; none: the one shown before.")] = None,
-) -> None:
-    """Let marts.* show an earlier release; nothing is deleted.
-
-    Example: `edupa release rollback --to 2019.1.0`
-    """
-    from warehouse.release import rollback
-
-    before, now = rollback(load_settings().warehouse, to)
-    print(f"marts.* show release {now} (before: {before})")
-
-
-@release_app.command("verify")
-@plainly
-def release_verify(
-    release: Annotated[list[str] | None, typer.Argument(help="Releases; none: all ever frozen.")] = None,
-) -> None:
-    """Recompute the hashes of what was frozen; exit code 1 and the table's name if a byte changed.
-
-    Example: `edupa release verify 2020.1.0`
-    """
-    from warehouse.verify import verify
-
-    checked, findings = verify(load_settings().warehouse, release or None)
-    for found in findings:
-        print(f"TAMPERED {found.release_id} {found.table}: {found.problem}")
-    if findings:
-        raise fail(f"{len(findings)} of {checked} tables are not what was frozen")
-    print(f"{checked} tables verified, every hash is the one recorded when they were frozen")
-
-
 # --- Airflow ------------------------------------------------------------------------------------------------------
 
 
@@ -396,7 +293,7 @@ def airflow_up() -> None:
     """
     from edupa import airflow
 
-    settings = _started(load_settings())
+    settings = started(load_settings())
     airflow.prepare(settings)
     address = airflow.up(settings)
     print(f"Airflow: {address}, user admin, password in {settings.warehouse.secrets_dir / 'airflow_admin'}")

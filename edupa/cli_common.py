@@ -11,12 +11,25 @@ import psycopg
 import typer
 from rich.console import Console
 
+from edupa.settings import Settings
 from warehouse.config import ConfigError
 
 # a pipe or a log has no width of its own; 120 columns keep the tables whole
 out = Console(width=None if sys.stdout.isatty() else 120)
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def started(settings: Settings) -> Settings:
+    """Start the embedded server if need be and bring the schema up to date."""
+    from ingest import ensure_token_key
+    from warehouse.migrate import migrate
+    from warehouse.server import start
+
+    start(settings.warehouse)
+    migrate(settings.warehouse)
+    ensure_token_key(settings.warehouse)
+    return settings
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psycopg
 from psycopg import sql
 
 from edupa.progress import say
@@ -277,6 +278,12 @@ def _input_sha256(settings: Settings) -> dict[str, str]:
     return {str(feed): str(digest) for feed, digest in rows}
 
 
+def _seed_sha256() -> dict[str, str]:
+    """Seed -> hash of its file; the indicator registry is the seed ``indicators``."""
+    seeds = sorted((PROJECT_ROOT / "dbt_project" / "seeds").glob("*.csv"))
+    return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in seeds}
+
+
 def publish(
     settings: Settings,
     run_id: str,
@@ -285,14 +292,29 @@ def publish(
     kind: Literal["annual", "restatement"] = "annual",
     reason: str = "annual evaluation",
     dry_run: bool = False,
+    declared_change: Literal["patch", "minor", "major"] | None = None,
+    embargo_until: str = "",
 ) -> dict[str, Any]:
     """Freeze and publish the candidate of a year; the same content again makes no release.
 
+    Args:
+        settings: where the warehouse is.
+        run_id: of the run.
+        evaluation_year: latest year that the candidate evaluates.
+        kind: restatement: it corrects a published release of the year.
+        reason: why; printed in the notes.
+        dry_run: check everything, change nothing.
+        declared_change: level under which it is meant to go out; None: as computed.
+        embargo_until: time before which it stays frozen, see warehouse.release_notes.embargo_time; empty: at once.
+
     Raises:
-        warehouse.release.ReleaseError: the gate has not passed exactly this content.
+        warehouse.canonical.ReleaseError: the gate has not passed exactly this content, or the request contradicts it.
     """
     from warehouse.release import Provenance, publish_candidate
+    from warehouse.release_notes import embargo_time, local_time
 
+    until = embargo_time(embargo_until)
+    seeds = _seed_sha256()
     done = publish_candidate(
         settings.warehouse,
         candidate_schema(evaluation_year),
@@ -304,15 +326,57 @@ def publish(
             contracts_sha256=_contracts_sha256(),
             seeds_sha256=_folder_sha256(PROJECT_ROOT / "dbt_project" / "seeds", "*.csv"),
             input_sha256=_input_sha256(settings),
+            registry_sha256=seeds.get("indicators"),
+            seed_sha256=seeds,
         ),
         run_id=run_id,
         dry_run=dry_run,
+        declared_change=declared_change,
+        embargo_until=until,
     )
     said = {
         "published": "published",
         "resumed": "published (an interrupted run had frozen it)",
+        "embargoed": f"frozen, under embargo until {local_time(until)}" if until else "frozen, under embargo",
         "unchanged": "unchanged: the content is that of the published release, no new one",
         "dry_run": "would be published (dry run)",
     }
-    say(f"release {done.release_id}: {said[done.outcome]}, sha256 {done.content_sha256[:16]}")
+    version = f" (version {done.semantic_version}, {done.change_level})" if done.semantic_version else ""
+    say(f"release {done.release_id}{version}: {said[done.outcome]}, sha256 {done.content_sha256[:16]}")
+    notify(settings)
     return asdict(done)
+
+
+def publish_due(settings: Settings, run_id: str) -> list[str]:
+    """Publish releases whose embargo has ended, and tell of them.
+
+    Returns:
+        Their ids; none is no error.
+    """
+    from warehouse.release import publish_due as publish_all_due
+
+    published = publish_all_due(settings.warehouse, run_id)
+    for done in published:
+        say(f"release {done.release_id}: its embargo has ended, published, sha256 {done.content_sha256[:16]}")
+    notify(settings)
+    return [done.release_id for done in published]
+
+
+def notify(settings: Settings) -> bool:
+    """Deliver what the webhook has not got yet; a failure is said and stays pending, it undoes nothing.
+
+    Returns:
+        Whether everything that was tried was delivered.
+    """
+    from warehouse.notices import deliver_pending
+
+    try:
+        tried = deliver_pending(settings.warehouse)
+    except psycopg.Error as error:
+        say(f"  ! notices were not sent, they stay pending: {type(error).__name__}")
+        return False
+    for notice in tried:
+        mark = "notice" if notice.delivered else "  ! notice"
+        then = "" if notice.delivered else "; it stays pending: `edupa release notify --pending`"
+        say(f"{mark} {notice.notice_id} {notice.event} {notice.release_id}: {notice.detail}{then}")
+    return all(notice.delivered for notice in tried)

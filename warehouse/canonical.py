@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import psycopg
 from psycopg import sql
 
 Connection = psycopg.Connection[tuple[object, ...]]
+# frozen with a release and about it: not part of its content, which must not depend on what was published before
+COMPANIONS = ("release_change", "release_notes")
 
 
 class ReleaseError(RuntimeError):
@@ -25,12 +28,15 @@ class TableSeal:
         rows: number of rows.
         columns: hashed columns, in order, without release_id.
         key: primary key columns, in order, without release_id.
+        texts_sha256: over what readers are told of the table and its columns (see texts_of); None: frozen before
+            texts were sealed.
     """
 
     sha256: str
     rows: int
     columns: list[str]
     key: list[str]
+    texts_sha256: str | None = None
 
 
 def schema_of(release_id: str) -> str:
@@ -95,6 +101,27 @@ def canonical_sha256(
     return digest.hexdigest(), int(str(counted[0])) if counted else 0
 
 
+def texts_of(conn: Connection, schema: str, table: str) -> dict[str, str | None]:
+    """Comments of a table (under the empty name) and of its columns.
+
+    Read from the catalog by name, which everyone may, also those who may not look into the schema.
+    """
+    rows = conn.execute(
+        "select coalesce(a.attname, ''), d.description from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " join pg_description d on d.objoid = c.oid and d.classoid = 'pg_class'::regclass"
+        " left join pg_attribute a on a.attrelid = c.oid and a.attnum = d.objsubid and d.objsubid > 0"
+        " where n.nspname = %s and c.relname = %s",
+        (schema, table),
+    ).fetchall()
+    return {str(name): None if text is None else str(text) for name, text in rows}
+
+
+def texts_sha256(texts: dict[str, str | None], columns: Sequence[str]) -> str:
+    """SHA-256 over the comment of a table and of the named columns, in their order."""
+    told = [texts.get(""), *((name, texts.get(name)) for name in columns)]
+    return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()
+
+
 def seal_of(conn: Connection, schema: str, table: str) -> TableSeal:
     """Hash a table as it is, without its release_id.
 
@@ -104,10 +131,13 @@ def seal_of(conn: Connection, schema: str, table: str) -> TableSeal:
     columns = [name for name, _, _ in columns_of(conn, schema, table) if name != "release_id"]
     key = [name for name in key_of(conn, schema, table) if name != "release_id"]
     digest, rows = canonical_sha256(conn, schema, table, columns, key)
-    return TableSeal(digest, rows, columns, key)
+    return TableSeal(digest, rows, columns, key, texts_sha256(texts_of(conn, schema, table), columns))
 
 
 def content_sha256_of(seals: dict[str, TableSeal]) -> str:
-    """One hash over the seals of all marts."""
-    lines = "".join(f"{mart} {seal.sha256} {seal.rows}\n" for mart, seal in sorted(seals.items()))
+    """One hash over the seals of all marts: their rows and the texts that explain them."""
+    lines = "".join(
+        f"{mart} {seal.sha256} {seal.rows}{f' {seal.texts_sha256}' if seal.texts_sha256 else ''}\n"
+        for mart, seal in sorted(seals.items())
+    )
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -25,6 +25,7 @@ LOGIN_ROLES = (
     "steward",
     "approver",
     "auditor",
+    "prerelease",
 )
 
 

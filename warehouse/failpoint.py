@@ -17,9 +17,14 @@ POINTS = (
     "gate.arrival",
     "gate.candidate",
     "release.freeze",
+    "release.before_widen",
     "release.before_attach",
+    "release.after_attach",
+    "release.before_commit",
     "release.before_pointer",
+    "release.in_pointer",
     "release.after_pointer",
+    "release.withdraw",
 )
 
 

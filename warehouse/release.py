@@ -1,15 +1,19 @@
-"""Freeze, publish and roll back releases.
+"""Freeze, publish, roll back and withdraw releases.
 
 A release is a set of list partitions, one per mart, each with its primary key, a matching CHECK, comments, a
 content hash and triggers that refuse change, owned by a role that cannot log in. Publishing moves one pointer
 row: readers see the old release whole or the new one whole.
+
+Order of a publication: all checks (nothing is changed by a refusal) → columns that parents lack → one transaction
+that freezes → permanent views that are new or lack columns → one transaction that publishes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from psycopg import sql
@@ -19,40 +23,86 @@ from warehouse.canonical import (
     ReleaseError,
     TableSeal,
     canonical_sha256,
-    columns_of,
     content_sha256_of,
-    key_of,
     partition_of,
-    schema_of,
     seal_of,
+)
+from warehouse.changes import (
+    CHANGE_COLUMNS,
+    Comparison,
+    Edition,
+    Origin,
+    candidate_edition,
+    compare,
+    moved_cells_of_all,
+    release_edition,
 )
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 from warehouse.failpoint import hit
 from warehouse.locks import writer_lock
+from warehouse.notices import Event, announce
+from warehouse.partitions import (
+    CITERS,
+    explain_permanent_view,
+    freeze_table,
+    in_transaction,
+    make_pinned_schema,
+    mark_pinned,
+    missing_columns,
+    open_pinned,
+    pin_view,
+    prepare_parent,
+    provide_permanent_view,
+    widen_parent,
+)
+from warehouse.release_notes import Draft, Note, local_time, notes_of
+from warehouse.versioning import Level, agreed_level, next_id, next_version, parts
 
-READERS = ("edupa_evaluator", "edupa_bi", "edupa_auditor", "edupa_publisher")
-LONG_MART = "county_evaluation"
+DEFAULT_REASON = "annual evaluation"
 
 
 @dataclass(frozen=True)
 class ReleaseOutcome:
-    """What became of an annual evaluation: published, resumed, unchanged or (dry run) checked."""
+    """What became of an annual evaluation.
 
-    outcome: Literal["published", "resumed", "unchanged", "dry_run"]
+    Attributes:
+        outcome: published; resumed (an interrupted run had frozen it); embargoed (frozen, to be published later);
+            unchanged; dry_run (checked only).
+        release_id: the release.
+        content_sha256: hash of its content.
+        moved_pointer: whether marts.* show it now and did not before.
+        semantic_version: its version in the series.
+        change_level: first, major, minor or patch; None: frozen before levels were computed.
+    """
+
+    outcome: Literal["published", "resumed", "embargoed", "unchanged", "dry_run"]
     release_id: str
     content_sha256: str
     moved_pointer: bool
+    semantic_version: str | None = None
+    change_level: str | None = None
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a release was made from, as hashes."""
+    """What a release was made from, as hashes.
+
+    Attributes:
+        git_commit: of the code.
+        contracts_sha256: over all contracts.
+        seeds_sha256: over all seeds.
+        input_sha256: feed -> hash over the files that were taken in.
+        registry_sha256: of the indicator registry.
+        seed_sha256: seed -> hash of its file.
+    """
 
     git_commit: str | None
     contracts_sha256: str
     seeds_sha256: str
     input_sha256: dict[str, str]
+    registry_sha256: str | None = None
+    seed_sha256: dict[str, str] = field(default_factory=dict)
 
 
 def _candidate_marts(conn: Connection, schema: str) -> list[str]:
@@ -85,158 +135,79 @@ def candidate_sha256(config: WarehouseConfig, schema: str) -> str:
         return candidate_seals(conn, schema)[1]
 
 
-def _ensure_parent(conn: Connection, schema: str, mart: str, key: list[str]) -> None:
-    """Create the partitioned table of a mart, or add the columns that this candidate brings.
-
-    Raises:
-        ReleaseError: a column changed its type, or the key changed.
-    """
-    wanted = columns_of(conn, schema, mart)
-    exists = conn.execute("select to_regclass(format('releases.%%I', %s::text))", (mart,)).fetchone()
-    comment = conn.execute(
-        "select obj_description(format('%%I.%%I', %s::text, %s::text)::regclass)", (schema, mart)
-    ).fetchone()
-    conn.execute("set local role edupa_sealed")
-    parent = sql.Identifier("releases", mart)
-    if not (exists and exists[0]):
-        conn.execute(
-            sql.SQL(
-                "create table {} (release_id text not null, {}, primary key (release_id, {}))"
-                " partition by list (release_id)"
-            ).format(
-                parent,
-                sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k, _ in wanted),
-                sql.SQL(", ").join(map(sql.Identifier, key)),
-            )
-        )  # fmt: skip
-        conn.execute(sql.SQL("grant select on {} to edupa_publisher, edupa_gatekeeper, edupa_auditor").format(parent))
-    present = {name: kind for name, kind, _ in columns_of(conn, "releases", mart)}
-    for name, kind, _ in wanted:
-        if name not in present:
-            conn.execute(sql.SQL("alter table {} add column {} {}").format(parent, sql.Identifier(name), sql.SQL(kind)))
-        elif present[name] != kind:
-            raise ReleaseError(
-                f"{mart}.{name} changed from {present[name]} to {kind}: published columns keep their type"
-            )
-    known_key = [name for name in key_of(conn, "releases", mart) if name != "release_id"]
-    if known_key != key:
-        raise ReleaseError(f"the key of {mart} changed from {known_key} to {key}: publish it under a new name")
-    conn.execute(
-        sql.SQL("comment on table {} is {}").format(
-            parent, sql.Literal(str(comment[0]) if comment and comment[0] else mart)
-        )
-    )
-    conn.execute(sql.SQL("comment on column {}.release_id is '版本号 — release'").format(parent))
-    for name, _, note in wanted:
-        conn.execute(sql.SQL("comment on column {}.{} is {}").format(parent, sql.Identifier(name), sql.Literal(note)))
-    conn.execute("reset role")
-
-
-def _copy_comments(conn: Connection, mart: str, schema: str, relation: str, columns: Sequence[str]) -> None:
-    """Give a view of a mart the comments of its table; BI tools read them."""
-    row = conn.execute("select obj_description(format('releases.%%I', %s::text)::regclass)", (mart,)).fetchone()
-    notes = {name: note for name, _, note in columns_of(conn, "releases", mart)}
-    view = sql.Identifier(schema, relation)
-    conn.execute(sql.SQL("comment on view {} is {}").format(view, sql.Literal(row[0] if row else None)))
-    for name in columns:
-        conn.execute(
-            sql.SQL("comment on column {}.{} is {}").format(view, sql.Identifier(name), sql.Literal(notes.get(name)))
-        )
-
-
-def _freeze_table(conn: Connection, release_id: str, mart: str, key: Sequence[str], rows_from: sql.Composable) -> None:
-    """Build one frozen partition beside its parent, seal it and attach it."""
-    partition = sql.Identifier("releases", partition_of(mart, release_id))
-    parent = sql.Identifier("releases", mart)
-    release = sql.Literal(release_id)
-    conn.execute("set local role edupa_sealed")
-    conn.execute(
-        sql.SQL("create table {} (like {} including comments including constraints)").format(partition, parent)
-    )
-    conn.execute(sql.SQL("grant insert, select on {} to edupa_publisher").format(partition))
-    conn.execute("reset role")
-    # the publisher reads the candidate; the sealed role never does
-    conn.execute(sql.SQL("insert into {} {}").format(partition, rows_from))
-    conn.execute("set local role edupa_sealed")
-    conn.execute(sql.SQL("revoke insert on {} from edupa_publisher").format(partition))
-    conn.execute(
-        sql.SQL("alter table {} add primary key (release_id, {}), add check (release_id = {})").format(
-            partition, sql.SQL(", ").join(map(sql.Identifier, key)), release
-        )
-    )
-    hit("release.before_attach")
-    conn.execute(sql.SQL("alter table {} attach partition {} for values in ({})").format(parent, partition, release))
-    conn.execute(
-        sql.SQL(
-            "create trigger frozen_rows before insert or update or delete on {0} for each row"
-            " execute function releases.refuse_change();"
-            " create trigger frozen_table before truncate on {0} for each statement"
-            " execute function releases.refuse_change()"
-        ).format(partition)
-    )
-    conn.execute("reset role")
-
-
-def _pinned_view(conn: Connection, release_id: str, mart: str, columns: Sequence[str]) -> None:
-    conn.execute("set local role edupa_sealed")
-    schema = schema_of(release_id)
-    conn.execute(
-        sql.SQL("create view {} as select {} from {} where release_id = {}").format(
-            sql.Identifier(schema, mart),
-            sql.SQL(", ").join(map(sql.Identifier, columns)),
-            sql.Identifier("releases", mart),
-            sql.Literal(release_id),
-        )
-    )
-    _copy_comments(conn, mart, schema, mart, columns)
-    conn.execute("reset role")
-
-
-def _permanent_view(conn: Connection, mart: str) -> None:
-    """Create or widen marts.<mart>; new columns go to the end, so that clients keep theirs."""
-    conn.execute("set local role edupa_sealed")
-    columns = [name for name, _, _ in columns_of(conn, "releases", mart)]
-    conn.execute(
-        sql.SQL(
-            "create or replace view {} as select {} from {} where release_id ="
-            " (select pointer.release_id from releases.pointer)"
-        ).format(
-            sql.Identifier("marts", mart),
-            sql.SQL(", ").join(map(sql.Identifier, columns)),
-            sql.Identifier("releases", mart),
-        )
-    )
-    _copy_comments(conn, mart, "marts", mart, columns)
-    conn.execute(
-        sql.SQL("grant select on {} to {}").format(
-            sql.Identifier("marts", mart), sql.SQL(", ").join(map(sql.Identifier, READERS))
-        )
-    )
-    conn.execute("reset role")
-
-
 def current_release(conn: Connection) -> str | None:
     """Release that marts.* show, None before the first publication."""
     row = conn.execute("select release_id from releases.pointer").fetchone()
     return str(row[0]) if row else None
 
 
-def _next_id(conn: Connection, evaluation_year: int) -> str:
-    row = conn.execute(
-        "select max(split_part(release_id, '.', 2)::int) from ledger.release where evaluation_year = %s",
-        (evaluation_year,),
-    ).fetchone()
-    return f"{evaluation_year}.{int(str(row[0])) + 1 if row and row[0] is not None else 1}.0"
+# --- what is known before anything is changed -----------------------------------------------------------------------
 
 
-def _same_content(conn: Connection, evaluation_year: int, content: str) -> tuple[str, str] | None:
-    """Newest release of the year if its content equals, with its status."""
-    row = conn.execute(
-        "select release_id, status, content_sha256 from ledger.release where evaluation_year = %s"
-        " and status <> 'withdrawn' order by split_part(release_id, '.', 2)::int desc limit 1",
-        (evaluation_year,),
-    ).fetchone()
-    return (str(row[0]), str(row[1])) if row and row[2] == content else None
+@dataclass(frozen=True)
+class Known:
+    """A release as the ledger has it."""
+
+    release_id: str
+    evaluation_year: int
+    status: str
+    content_sha256: str
+    semantic_version: str | None
+    change_level: str | None
+    is_published: bool
+    embargo_until: datetime | None
+    is_due: bool
+    withdrawn_reason: str | None
+    marts: list[str]
+
+
+def known_releases(conn: Connection) -> list[Known]:
+    """Every release, in the order of their ids."""
+    rows = conn.execute(
+        "select release_id, evaluation_year, status, content_sha256, semantic_version, change_level,"
+        " published_at is not null, embargo_until, coalesce(embargo_until <= clock_timestamp(), true),"
+        " withdrawn_reason, (select array_agg(mart order by mart) from jsonb_object_keys(table_sha256) mart)"
+        " from ledger.release"
+    ).fetchall()
+    found = [Known(*row) for row in rows]  # type: ignore[arg-type]
+    return sorted(found, key=lambda known: parts(known.release_id))
+
+
+def _named(releases: Sequence[Known], release_id: str) -> Known:
+    for known in releases:
+        if known.release_id == release_id:
+            return known
+    raise ReleaseError(f"there is no release {release_id}: `edupa release list` names all")
+
+
+def _predecessor(releases: Sequence[Known], year: int) -> Known | None:
+    """Newest release of the year, else of the years before: published (also if withdrawn since) or under embargo."""
+    candidates = [
+        known
+        for known in releases
+        if known.evaluation_year <= year
+        and (known.is_published or (known.status == "frozen" and known.embargo_until is not None))
+    ]
+    return candidates[-1] if candidates else None
+
+
+def _same_content(releases: Sequence[Known], year: int, content: str) -> Known | None:
+    """Newest release of the year if its content equals.
+
+    Raises:
+        ReleaseError: the content is that of a release that was withdrawn.
+    """
+    of_year = [known for known in releases if known.evaluation_year == year]
+    standing = [known for known in of_year if known.status != "withdrawn"]
+    if standing and standing[-1].content_sha256 == content:
+        return standing[-1]
+    for known in of_year:
+        if known.status == "withdrawn" and known.content_sha256 == content:
+            raise ReleaseError(
+                f"the candidate is, byte for byte, release {known.release_id}, which was withdrawn"
+                f" ({known.withdrawn_reason}): correct what led to that first; nothing was frozen"
+            )
+    return None
 
 
 def _approved_gate_run(conn: Connection, schema: str, content: str) -> tuple[int, str]:
@@ -259,184 +230,262 @@ def _approved_gate_run(conn: Connection, schema: str, content: str) -> tuple[int
     return int(str(row[0])), str(row[1])
 
 
-def _moved_cells(conn: Connection, schema: str, previous: str | None) -> tuple[int, int, int]:
-    """Cells of the long mart that are new, changed or gone against the previous release, over the years of both."""
-    if previous is None:
-        return 0, 0, 0
-    # rows are compared as published: a cell is a key with its value, its verdict and its protection
-    key = "indicator_code, variant, area_code, evaluation_year, subgroup, basis"
-    row = conn.execute(
-        sql.SQL(
-            "with new as (select {key}, value, verdict, conf_status from {candidate}),"
-            " old as (select {key}, value, verdict, conf_status from {long} where release_id = {previous}"
-            "   and evaluation_year <= (select max(evaluation_year) from new))"
-            " select count(*) filter (where old.evaluation_year is null),"
-            " count(*) filter (where old.evaluation_year is not null and new.evaluation_year is not null and"
-            "   (new.value, new.verdict, new.conf_status) is distinct from (old.value, old.verdict, old.conf_status)),"
-            " count(*) filter (where new.evaluation_year is null)"
-            " from new full join old using ({key})"
-        ).format(
-            key=sql.SQL(key),
-            candidate=sql.Identifier(schema, LONG_MART),
-            long=sql.Identifier("releases", LONG_MART),
-            previous=sql.Literal(previous),
-        )
-    ).fetchone()
-    return (int(str(row[0])), int(str(row[1])), int(str(row[2]))) if row else (0, 0, 0)
+def _check_rights(conn: Connection) -> None:
+    """Ask for every right that a publication needs before the first of them is used.
 
-
-def _notes(
-    conn: Connection, schema: str, release_id: str, evaluation_year: int, reason: str, gate: str, previous: str | None
-) -> list[tuple[str, str, str]]:
-    """Section, Chinese and English text of each release note."""
-    notes = [
+    Raises:
+        ReleaseError: one is missing; the message names all that are.
+    """
+    needed = (
+        ("acting as edupa_sealed", "pg_has_role('edupa_sealed', 'member')"),
+        ("insert on ledger.release", "has_table_privilege('ledger.release', 'insert')"),
         (
-            "scope",
-            f"本版本评估年度为{evaluation_year}年，并含此前各规划年度（以发布时所知为准）。",
-            f"This release evaluates {evaluation_year} and holds all earlier plan years as known at its release.",
+            "update (status, published_at) on ledger.release",
+            "has_column_privilege('ledger.release', 'status', 'update')"
+            " and has_column_privilege('ledger.release', 'published_at', 'update')",
         ),
-        ("reason", f"发布原因：{reason}", f"Reason: {reason}"),
-        ("gate", f"质量门结论：{gate}", f"Gate decision: {gate}"),
-    ]
-    if previous:
-        added, changed, gone = _moved_cells(conn, schema, previous)
-        notes.append(
-            (
-                "change",
-                f"与版本{previous}相比：新增{added}个单元，变动{changed}个，取消{gone}个。",
-                f"Against release {previous}: {added} cells added, {changed} changed, {gone} gone.",
-            )
-        )
-    assumed = conn.execute(
-        sql.SQL(
-            "select distinct assumption_id, target_year from {} where assumption_id is not null"
-            " and target_year_basis = 'assumed' order by assumption_id"
-        ).format(sql.Identifier(schema, LONG_MART))
-    ).fetchall()
-    for assumption, year in assumed:
-        notes.append(
-            (
-                "assumption",
-                f"目标年份在规划文本中为“XX”，按假定年份{year}计（假定{assumption}）。",
-                f"The plan's text hides a target year as XX; {year} is assumed (assumption {assumption}).",
-            )
-        )
-    hidden = conn.execute(
-        sql.SQL("select count(*) from {} where conf_status <> 'F'").format(sql.Identifier(schema, LONG_MART))
-    ).fetchone()
-    notes.append(
+        ("insert on ledger.pointer_move", "has_table_privilege('ledger.pointer_move', 'insert')"),
+        ("insert on ledger.release_notice", "has_table_privilege('ledger.release_notice', 'insert')"),
         (
-            "protection",
-            f"为保护个人信息，隐去{hidden[0] if hidden else 0}个小单元（conf_status = 'A'）。",
-            f"{hidden[0] if hidden else 0} small cells are withheld to protect persons (conf_status = 'A').",
-        )
+            "insert, update on releases.pointer",
+            "has_table_privilege('releases.pointer', 'insert') and has_table_privilege('releases.pointer', 'update')",
+        ),
     )
-    return notes
+    row = conn.execute(f"select {', '.join(test for _, test in needed)}".encode()).fetchone()
+    missing = [name for (name, _), held in zip(needed, row or (), strict=True) if not held]
+    if missing:
+        raise ReleaseError(
+            f"the publisher lacks: {'; '.join(missing)}. Grant what warehouse/roles.yaml says; nothing was changed"
+        )
+
+
+def _check_request(
+    kind: str, reason: str, evaluation_year: int, embargo_until: datetime | None, releases: Sequence[Known]
+) -> None:
+    """Refuse a restatement of nothing or without a reason, and an embargo that would end before another's.
+
+    Raises:
+        ReleaseError: so.
+    """
+    if not reason.strip():
+        raise ReleaseError("a release needs a reason: it is printed in its notes")
+    if kind == "restatement":
+        if reason.strip() == DEFAULT_REASON:
+            raise ReleaseError(
+                "a restatement needs its own reason: say which figures are corrected and why (--reason); it is"
+                " printed in the release notes"
+            )
+        if not any(known.evaluation_year == evaluation_year and known.is_published for known in releases):
+            raise ReleaseError(
+                f"no release of {evaluation_year} was published: there is nothing to restate, publish it as annual"
+            )
+    before = _predecessor(releases, evaluation_year)
+    held = before.embargo_until if before and before.status == "frozen" and not before.is_due else None
+    # what moved against it would give away what is still under embargo
+    if before and held and (embargo_until is None or embargo_until < held):
+        raise ReleaseError(
+            f"{before.release_id} is under embargo until {local_time(held)}: a release that is compared with it may not"
+            f" come out earlier; give it the same embargo, or withdraw {before.release_id} first"
+        )
+
+
+def _check_embargo(conn: Connection, embargo_until: datetime | None) -> None:
+    if embargo_until is None:
+        return
+    if embargo_until.tzinfo is None:
+        raise ReleaseError("an embargo needs a time zone")
+    row = conn.execute("select %s > clock_timestamp()", (embargo_until,)).fetchone()
+    if not (row and row[0]):
+        raise ReleaseError(
+            f"the embargo lies in the past ({local_time(embargo_until)}): leave it out to publish at once"
+        )
+
+
+def _origin(evaluation_year: int, provenance: Provenance) -> Origin:
+    return Origin(
+        evaluation_year,
+        provenance.git_commit,
+        provenance.contracts_sha256,
+        provenance.seeds_sha256,
+        provenance.seed_sha256,
+        provenance.input_sha256,
+    )
+
+
+def _compared(
+    conn: Connection, releases: Sequence[Known], candidate: Edition
+) -> tuple[Edition | None, Comparison | None]:
+    """The release before the candidate, and what changed since."""
+    before = _predecessor(releases, candidate.origin.evaluation_year)
+    if before is None:
+        return None, None
+    previous = release_edition(conn, before.release_id, pinned=False)
+    return previous, compare(conn, previous, candidate)
+
+
+def _level(
+    declared: Level | None, releases: Sequence[Known], previous: Edition | None, comparison: Comparison | None
+) -> Level | Literal["first"]:
+    """Level of the release.
+
+    Raises:
+        ReleaseError: less was declared than what changed.
+    """
+    if not releases:
+        return "first"
+    if previous is None or comparison is None:
+        return agreed_level(declared, "minor", [], "the series (an earlier year is added)")
+    # the same content under a new name, e.g. after a withdrawal, is told like a change of texts
+    return agreed_level(declared, comparison.level or "patch", comparison.reasons, previous.name)
+
+
+# --- freeze ---------------------------------------------------------------------------------------------------------
+
+
+def _freeze_companions(conn: Connection, draft: Draft, candidate: Edition) -> dict[str, TableSeal]:
+    """Freeze the notes and the moved cells of a release, in the caller's transaction."""
+    release_id = draft.release_id
+    notes: Sequence[Note] = notes_of(conn, draft, candidate)
+    rows = sql.SQL(", ").join(
+        sql.SQL("({})").format(
+            sql.SQL(", ").join(map(sql.Literal, (release_id, number, note.section, note.zh, note.en)))
+        )
+        for number, note in enumerate(notes, start=1)
+    )
+    freeze_table(
+        conn,
+        release_id,
+        "release_notes",
+        ["note_number"],
+        sql.SQL("(release_id, note_number, section, text_zh, text_en) values {}").format(rows),
+    )
+    columns = sql.SQL(", ").join(map(sql.Identifier, CHANGE_COLUMNS))
+    moved = moved_cells_of_all(draft.previous, candidate) if draft.previous else None
+    freeze_table(
+        conn,
+        release_id,
+        "release_change",
+        ["mart", "row_key"],
+        sql.SQL("(release_id, {}) select {}, {} from ({}) as moved").format(
+            columns, sql.Literal(release_id), columns, moved
+        )
+        if moved
+        else sql.SQL("(release_id) select ''::text where false"),
+    )
+    seals = {}
+    for companion in ("release_change", "release_notes"):
+        seals[companion] = seal_of(conn, "releases", partition_of(companion, release_id))
+        pin_view(conn, release_id, companion, ["release_id", *seals[companion].columns])
+    return seals
 
 
 def _freeze(
-    conn: Connection,
-    schema: str,
-    release_id: str,
-    seals: dict[str, TableSeal],
-    content: str,
-    *,
-    evaluation_year: int,
-    kind: str,
-    reason: str,
-    gate_run_id: int,
-    gate: str,
-    provenance: Provenance,
+    conn: Connection, draft: Draft, candidate: Edition, content: str, gate_run_id: int, provenance: Provenance
 ) -> None:
     """Freeze every mart of the candidate, in the caller's transaction."""
-    notes = _notes(conn, schema, release_id, evaluation_year, reason, gate, current_release(conn))
-    conn.execute("set local role edupa_sealed")
-    pinned = sql.Identifier(schema_of(release_id))
-    conn.execute(sql.SQL("create schema {}").format(pinned))
-    conn.execute("reset role")
-    recorded = dict(seals)
-    for mart, seal in seals.items():
-        _ensure_parent(conn, schema, mart, seal.key)
+    release_id = draft.release_id
+    make_pinned_schema(conn, release_id)
+    for mart, seal in candidate.seals.items():
+        prepare_parent(conn, candidate.schema, mart, seal.key)
         columns = sql.SQL(", ").join(map(sql.Identifier, seal.columns))
-        _freeze_table(
+        freeze_table(
             conn,
             release_id,
             mart,
             seal.key,
             sql.SQL("(release_id, {}) select {}, {} from {}").format(
-                columns, sql.Literal(release_id), columns, sql.Identifier(schema, mart)
+                columns, sql.Literal(release_id), columns, candidate.table(mart)
             ),
         )
         digest, rows = canonical_sha256(conn, "releases", partition_of(mart, release_id), seal.columns, seal.key)
         if (digest, rows) != (seal.sha256, seal.rows):
             raise ReleaseError(f"{mart} changed while it was being frozen: nothing was published")
-        _pinned_view(conn, release_id, mart, ["release_id", *seal.columns])
-        _permanent_view(conn, mart)
-    _freeze_table(
-        conn,
-        release_id,
-        "release_notes",
-        ["note_number"],
-        sql.SQL("(release_id, note_number, section, text_zh, text_en) values {}").format(
-            sql.SQL(", ").join(
-                sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, (release_id, number, *note))))
-                for number, note in enumerate(notes, start=1)
-            )
+        pin_view(conn, release_id, mart, ["release_id", *seal.columns])
+    recorded = {**candidate.seals, **_freeze_companions(conn, draft, candidate)}
+    if draft.embargo_until:
+        open_pinned(conn, release_id, ["edupa_prerelease"])
+    values = {
+        "release_id": release_id,
+        "evaluation_year": draft.evaluation_year,
+        "kind": draft.kind,
+        "status": "frozen",
+        "content_sha256": content,
+        "table_sha256": json.dumps({mart: asdict(seal) for mart, seal in recorded.items()}),
+        "input_sha256": json.dumps(provenance.input_sha256),
+        "git_commit": provenance.git_commit,
+        "contracts_sha256": provenance.contracts_sha256,
+        "seeds_sha256": provenance.seeds_sha256,
+        "registry_sha256": provenance.registry_sha256,
+        "seed_sha256": json.dumps(provenance.seed_sha256),
+        "gate_run_id": gate_run_id,
+        "reason": draft.reason,
+        "previous_release": draft.previous.name if draft.previous else None,
+        "semantic_version": draft.semantic_version,
+        "change_level": draft.level,
+        "change_reasons": json.dumps(
+            [asdict(reason) for reason in draft.comparison.reasons] if draft.comparison else []
         ),
-    )
-    recorded["release_notes"] = seal_of(conn, "releases", partition_of("release_notes", release_id))
-    _pinned_view(conn, release_id, "release_notes", ["release_id", *recorded["release_notes"].columns])
-    conn.execute("set local role edupa_sealed")
-    for reader in ("edupa_evaluator", "edupa_auditor"):
-        conn.execute(sql.SQL("grant usage on schema {} to {}").format(pinned, sql.Identifier(reader)))
-        conn.execute(sql.SQL("grant select on all tables in schema {} to {}").format(pinned, sql.Identifier(reader)))
-    conn.execute("reset role")
+        "embargo_until": draft.embargo_until,
+    }
     conn.execute(
-        "insert into ledger.release (release_id, evaluation_year, kind, status, content_sha256, table_sha256,"
-        " input_sha256, git_commit, contracts_sha256, seeds_sha256, gate_run_id, reason)"
-        " values (%s, %s, %s, 'frozen', %s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            release_id,
-            evaluation_year,
-            kind,
-            content,
-            json.dumps({mart: asdict(seal) for mart, seal in recorded.items()}),
-            json.dumps(provenance.input_sha256),
-            provenance.git_commit,
-            provenance.contracts_sha256,
-            provenance.seeds_sha256,
-            gate_run_id,
-            reason,
+        sql.SQL("insert into ledger.release ({}) values ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(map(sql.Placeholder, values))
         ),
+        values,
     )
+    hit("release.before_commit")
 
 
-def _point_to(conn: Connection, release_id: str, kind: Literal["publish", "rollback"]) -> None:
+# --- publish --------------------------------------------------------------------------------------------------------
+
+
+def _point_to(conn: Connection, release: Known, kind: Event) -> None:
+    """Let the permanent views show a release, with the texts that were frozen with it."""
     before = current_release(conn)
+    for mart in release.marts:
+        explain_permanent_view(conn, mart, release.release_id)
     conn.execute(
         "insert into releases.pointer (release_id) values (%s)"
         " on conflict (is_current) do update set release_id = excluded.release_id",
-        (release_id,),
+        (release.release_id,),
     )
     conn.execute(
         "insert into ledger.pointer_move (from_release, to_release, kind) values (%s, %s, %s)",
-        (before, release_id, kind),
+        (before, release.release_id, kind),
     )
 
 
-def _publish(conn: Connection, release_id: str) -> bool:
-    """Mark as published and, unless a later evaluation year is already shown, move the pointer."""
-    conn.execute(
-        "update ledger.release set status = 'published', published_at = clock_timestamp()"
-        " where release_id = %s and status = 'frozen'",
-        (release_id,),
-    )
-    before = current_release(conn)
-    # a restated earlier year is published under its own name; the permanent views stay on the latest year
-    moves = before is None or int(release_id[:4]) >= int(before[:4])
-    if moves and before != release_id:
-        _point_to(conn, release_id, "publish")
-    return moves and before != release_id
+def _publish(conn: Connection, config: WarehouseConfig, release_id: str) -> bool:
+    """Publish a frozen release and, unless a later one is already shown, move the pointer.
+
+    Returns:
+        Whether the pointer moved.
+    """
+    release = _named(known_releases(conn), release_id)
+    for mart in release.marts:
+        provide_permanent_view(conn, mart)
+    hit("release.before_pointer")
+    moved = False
+
+    def publish() -> None:
+        nonlocal moved
+        before = current_release(conn)
+        # a restated earlier year is published under its own name; the permanent views stay on the latest year
+        moved = before is None or (parts(release_id) > parts(before))
+        open_pinned(conn, release_id, CITERS)
+        conn.execute(
+            "update ledger.release set status = 'published', published_at = clock_timestamp()"
+            " where release_id = %s and status = 'frozen'",
+            (release_id,),
+        )
+        if moved:
+            _point_to(conn, release, "publish")
+        announce(conn, config, "publish", release_id, release_id if moved else before)
+        hit("release.in_pointer")
+
+    in_transaction(conn, f"publishing {release_id}", publish)
+    hit("release.after_pointer")
+    return moved
 
 
 def publish_candidate(
@@ -449,48 +498,134 @@ def publish_candidate(
     provenance: Provenance,
     run_id: str,
     dry_run: bool = False,
+    declared_change: Level | None = None,
+    embargo_until: datetime | None = None,
 ) -> ReleaseOutcome:
-    """Freeze the candidate and publish it.
+    """Freeze the candidate and publish it, or leave it frozen until its embargo ends.
 
     The same content twice makes no second release: a release of the year with this content is left alone where it
     is published, and is published where a run died between freezing and publishing.
 
+    Args:
+        config: the warehouse.
+        schema: where the candidate is.
+        evaluation_year: latest year that it evaluates.
+        kind: restatement: it corrects a published release of the year.
+        reason: why; printed in the notes.
+        provenance: what it was made from.
+        run_id: of the run.
+        dry_run: check everything, change nothing.
+        declared_change: level under which it is meant to go out; None: as computed.
+        embargo_until: with a time zone; not to be published before.
+
     Raises:
-        ReleaseError: the gate has not passed this content, or a mart cannot be published; nothing is changed.
+        ReleaseError: the gate has not passed this content, less was declared than what changed, or a mart cannot be
+            published; nothing is changed.
     """
     with (
         writer_lock(config, "publisher", "publish", run_id),
         connect("publisher", config, autocommit=True, application_name=f"edupa publish {run_id}"[:63]) as conn,
     ):
+        _check_rights(conn)
         seals, content = candidate_seals(conn, schema)
         gate_run_id, gate = _approved_gate_run(conn, schema, content)
-        known = _same_content(conn, evaluation_year, content)
-        if known and known[1] == "published":
-            return ReleaseOutcome("unchanged", known[0], content, False)
-        release_id = known[0] if known else _next_id(conn, evaluation_year)
+        releases = known_releases(conn)
+        known = _same_content(releases, evaluation_year, content)
+        if known:
+            return _resume(conn, config, known, content, embargo_until, dry_run=dry_run)
+        _check_request(kind, reason, evaluation_year, embargo_until, releases)
+        _check_embargo(conn, embargo_until)
+        candidate = candidate_edition(conn, schema, seals, _origin(evaluation_year, provenance))
+        missing = {mart: missing_columns(conn, schema, mart, seal.key) for mart, seal in seals.items()}
+        previous, comparison = _compared(conn, releases, candidate)
+        level = _level(declared_change, releases, previous, comparison)
+        step: Level = "major" if level == "first" else level
+        release_id = next_id(evaluation_year, [known.release_id for known in releases], step)
+        version = next_version([known.semantic_version for known in releases if known.semantic_version], step)
         if dry_run:
-            return ReleaseOutcome("dry_run", release_id, content, False)
-        if not known:
-            hit("release.freeze")
-            with conn.transaction():
-                _freeze(
-                    conn,
-                    schema,
-                    release_id,
-                    seals,
-                    content,
-                    evaluation_year=evaluation_year,
-                    kind=kind,
-                    reason=reason,
-                    gate_run_id=gate_run_id,
-                    gate=gate,
-                    provenance=provenance,
+            return ReleaseOutcome("dry_run", release_id, content, False, version, level)
+        draft = Draft(
+            release_id, evaluation_year, kind, reason, version, level, gate, previous, comparison, embargo_until
+        )
+        hit("release.freeze")
+        for mart, columns in missing.items():
+            widen_parent(conn, mart, columns)
+        in_transaction(
+            conn,
+            f"freezing {release_id}",
+            lambda: _freeze(conn, draft, candidate, content, gate_run_id, provenance),
+        )
+        if embargo_until:
+            return ReleaseOutcome("embargoed", release_id, content, False, version, level)
+        moved = _publish(conn, config, release_id)
+    return ReleaseOutcome("published", release_id, content, moved, version, level)
+
+
+def _resume(
+    conn: Connection,
+    config: WarehouseConfig,
+    known: Known,
+    content: str,
+    embargo_until: datetime | None,
+    *,
+    dry_run: bool,
+) -> ReleaseOutcome:
+    """Finish what an earlier run began with the same content.
+
+    Raises:
+        ReleaseError: it is under an embargo, and this run has none or another.
+    """
+    if known.status == "published":
+        outcome: Literal["unchanged", "embargoed", "resumed", "dry_run"] = "unchanged"
+    elif known.embargo_until and not known.is_due:
+        if embargo_until != known.embargo_until:
+            raise ReleaseError(
+                f"{known.release_id} holds this content under embargo until {local_time(known.embargo_until)}:"
+                " it is not published earlier; wait for `edupa release publish-due`, or withdraw it"
+            )
+        outcome = "embargoed"
+    else:
+        outcome = "dry_run" if dry_run else "resumed"
+    moved = _publish(conn, config, known.release_id) if outcome == "resumed" else False
+    return ReleaseOutcome(outcome, known.release_id, content, moved, known.semantic_version, known.change_level)
+
+
+def publish_due(config: WarehouseConfig, run_id: str = "publish-due") -> list[ReleaseOutcome]:
+    """Publish every release whose embargo has ended; nothing to do is no error.
+
+    The server's clock counts.
+
+    Raises:
+        ReleaseError: a right is missing; what is due stays frozen.
+    """
+    done: list[ReleaseOutcome] = []
+    with (
+        writer_lock(config, "publisher", "publish", run_id),
+        connect("publisher", config, autocommit=True, application_name=f"edupa publish {run_id}"[:63]) as conn,
+    ):
+        due = [
+            known
+            for known in known_releases(conn)
+            if known.status == "frozen" and known.embargo_until is not None and known.is_due
+        ]
+        if due:
+            _check_rights(conn)
+        for known in due:
+            moved = _publish(conn, config, known.release_id)
+            done.append(
+                ReleaseOutcome(
+                    "published",
+                    known.release_id,
+                    known.content_sha256,
+                    moved,
+                    known.semantic_version,
+                    known.change_level,
                 )
-        hit("release.before_pointer")
-        with conn.transaction():
-            moved = _publish(conn, release_id)
-        hit("release.after_pointer")
-    return ReleaseOutcome("resumed" if known else "published", release_id, content, moved)
+            )
+    return done
+
+
+# --- take back ------------------------------------------------------------------------------------------------------
 
 
 def rollback(config: WarehouseConfig, to_release: str | None = None) -> tuple[str, str]:
@@ -504,11 +639,11 @@ def rollback(config: WarehouseConfig, to_release: str | None = None) -> tuple[st
         Release shown before and release shown now.
 
     Raises:
-        ReleaseError: nothing is published, no earlier release, or the named one was never published.
+        ReleaseError: nothing is published, no earlier release, or the named one is not published.
     """
     with (
         writer_lock(config, "publisher", "publish", "rollback"),
-        connect("publisher", config) as conn,
+        connect("publisher", config, autocommit=True) as conn,
     ):
         before = current_release(conn)
         if before is None:
@@ -522,8 +657,63 @@ def rollback(config: WarehouseConfig, to_release: str | None = None) -> tuple[st
             if row is None:
                 raise ReleaseError(f"no release was shown before {before}: name one with --to")
             to_release = str(row[0])
-        found = conn.execute("select status from ledger.release where release_id = %s", (to_release,)).fetchone()
-        if found is None or found[0] != "published":
-            raise ReleaseError(f"release {to_release} is {found[0] if found else 'unknown'}, not published")
-        _point_to(conn, to_release, "rollback")
+        target = next((known for known in known_releases(conn) if known.release_id == to_release), None)
+        if target is None or target.status != "published":
+            raise ReleaseError(f"release {to_release} is {target.status if target else 'unknown'}, not published")
+
+        def point() -> None:
+            _point_to(conn, target, "rollback")
+            announce(conn, config, "rollback", target.release_id, target.release_id)
+
+        in_transaction(conn, f"rolling back to {to_release}", point)
     return before, to_release
+
+
+def withdraw(config: WarehouseConfig, release_id: str, reason: str) -> tuple[str | None, str | None]:
+    """Withdraw a release: it stays, sealed and citable, with a notice; marts.* may not show it any longer.
+
+    A release under embargo can be withdrawn too and is then never published.
+
+    Returns:
+        Release that marts.* showed before, and the one they show now.
+
+    Raises:
+        ReleaseError: no such release, already withdrawn, no reason, or no other published release to show.
+    """
+    if not reason.strip():
+        raise ReleaseError("a withdrawal needs a reason: whoever cites the release reads it")
+    with (
+        writer_lock(config, "publisher", "publish", f"withdraw {release_id}"),
+        connect("publisher", config, autocommit=True) as conn,
+    ):
+        releases = known_releases(conn)
+        release = _named(releases, release_id)
+        if release.status == "withdrawn":
+            raise ReleaseError(f"{release_id} is withdrawn already: {release.withdrawn_reason}")
+        before = current_release(conn)
+        successor: Known | None = None
+        if before == release_id:
+            others = [known for known in releases if known.status == "published" and known.release_id != release_id]
+            if not others:
+                raise ReleaseError(
+                    f"{release_id} is the only published release and marts.* show it: publish its correction first"
+                    f" (edupa release publish --restatement), then withdraw it; nothing was changed"
+                )
+            successor = others[-1]
+
+        def take_back() -> None:
+            conn.execute(
+                "update ledger.release set status = 'withdrawn', withdrawn_at = clock_timestamp(),"
+                " withdrawn_reason = %s where release_id = %s",
+                (reason, release_id),
+            )
+            mark_pinned(conn, release_id, f"【已撤回 WITHDRAWN：{reason}】")
+            if successor:
+                _point_to(conn, successor, "withdraw")
+            if release.is_published:
+                shown = successor.release_id if successor else before
+                announce(conn, config, "withdraw", release_id, shown)
+            hit("release.withdraw")
+
+        in_transaction(conn, f"withdrawing {release_id}", take_back)
+    return before, successor.release_id if successor else before

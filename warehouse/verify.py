@@ -8,7 +8,16 @@ from typing import Any
 
 import psycopg
 
-from warehouse.canonical import ReleaseError, TableSeal, canonical_sha256, content_sha256_of, partition_of
+from warehouse.canonical import (
+    COMPANIONS,
+    ReleaseError,
+    TableSeal,
+    canonical_sha256,
+    content_sha256_of,
+    partition_of,
+    texts_of,
+    texts_sha256,
+)
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 
@@ -44,7 +53,7 @@ def verify(config: WarehouseConfig, releases: Iterable[str] | None = None) -> tu
                 raise ReleaseError(f"there is no release {release_id}")
             tables, content = known[release_id]
             seals = {mart: TableSeal(**seal) for mart, seal in tables.items()}
-            marts = {mart: seal for mart, seal in seals.items() if mart != "release_notes"}
+            marts = {mart: seal for mart, seal in seals.items() if mart not in COMPANIONS}
             if content_sha256_of(marts) != content:
                 findings.append(Finding(release_id, "ledger.release", "recorded hashes do not give the content hash"))
             for mart, seal in seals.items():
@@ -58,6 +67,8 @@ def verify(config: WarehouseConfig, releases: Iterable[str] | None = None) -> tu
                 except KeyError as error:
                     findings.append(Finding(release_id, partition, f"key column {error} is gone"))
                     continue
+                if seal.texts_sha256 not in (None, texts_sha256(texts_of(conn, "releases", partition), seal.columns)):
+                    findings.append(Finding(release_id, partition, "comments differ from those frozen"))
                 if digest != seal.sha256:
                     findings.append(
                         Finding(release_id, partition, f"content differs: {count} rows now, {seal.rows} frozen")

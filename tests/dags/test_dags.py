@@ -70,7 +70,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_no_import_errors(bag: dict[str, Any]) -> None:
     assert bag["errors"] == {}
-    assert sorted(bag["dags"]) == ["annual_evaluation", "nightly_load"]
+    assert sorted(bag["dags"]) == ["annual_evaluation", "nightly_load", "release_housekeeping"]
 
 
 @pytest.mark.parametrize("dag_id", ["nightly_load", "annual_evaluation"])
