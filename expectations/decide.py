@@ -5,7 +5,7 @@ Its ``success`` is false on a mere warning and says nothing about a rule that no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,10 +74,17 @@ def verdicts(declared: Mapping[str, Severity], outcomes: Iterable[Outcome]) -> t
     return tuple(made)
 
 
-def decide(made: Iterable[Verdict]) -> Decision:
-    """Block if a blocking rule failed, warn if any other failed, pass otherwise; block without any verdict."""
+def decide(made: Iterable[Verdict], waived: Collection[str] = ()) -> Decision:
+    """Block if a blocking rule failed, warn if any other failed, pass otherwise; block without any verdict.
+
+    Args:
+        made: one verdict per rule.
+        waived: ids of failed rules of which a waiver covers every place: they warn, they never pass.
+    """
     listed = list(made)
-    failed = {verdict.severity for verdict in listed if not verdict.success}
+    failed = {
+        "warn" if verdict.expectation_id in waived else verdict.severity for verdict in listed if not verdict.success
+    }
     if not listed or "block" in failed:
         return "block"
     return "warn" if failed else "pass"

@@ -20,6 +20,7 @@ from expectations.runner import EVERYWHERE, Cell, failing_cells, make_context, r
 from expectations.snapshot import SnapshotConnection, open_snapshot
 from expectations.store import insert_gate_run, insert_results
 from expectations.suite import SUITES, Boundary, BoundaryRules, Suite, load_suites
+from expectations.waivers import Refusal, apply, waivers_of
 from warehouse import failpoint
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
@@ -40,6 +41,8 @@ class GateReport:
         gate_run_id: of ledger.gate_run.
         page: the rendered page; the JSON lies beside it.
         findings: failed rules with their places, blocking ones first.
+        waived: ids of the blocking rules of which waivers cover every place.
+        refused: waivers that were not followed, and why.
         subject_hash: content hash of what was judged.
         seconds: wall time, without the import of Great Expectations.
         import_seconds: of Great Expectations; near 0 in a process that has it already.
@@ -49,34 +52,47 @@ class GateReport:
     gate_run_id: int
     page: Path
     findings: tuple[Finding, ...]
+    waived: frozenset[str]
+    refused: tuple[Refusal, ...]
     subject_hash: str
     seconds: float
     import_seconds: float
 
     def summary(self) -> str:
         """Counts of failed rules in one line."""
-        failed = [finding.severity for finding in self.findings]
-        if not failed:
+        if not self.findings:
             return "every rule held"
-        return f"{failed.count('block')} blocking, {failed.count('warn')} warnings"
+        failed = [finding.severity for finding in self.findings if finding.expectation_id not in self.waived]
+        waived = f", {len(self.waived)} waived" if self.waived else ""
+        return f"{failed.count('block')} blocking, {failed.count('warn')} warnings{waived}"
 
     def reasons(self, places: int = 6) -> list[str]:
-        """One line per failed rule: severity, rule, where, who.
+        """One line per failed rule: severity, rule, where, who; then one per waiver that was not followed.
+
+        A rule that is waived in part is named with the places that still block.
 
         Args:
             places: counties × periods named per rule; the page has them all.
         """
         lines = []
         for finding in self.findings:
+            waived = finding.expectation_id in self.waived
+            concerned = [place for place in finding.places if waived or place.waiver_id is None]
             named = [
-                " ".join(part for part in (place.county_name, place.county_code, place.period) if part != EVERYWHERE)
-                for place in finding.places[:places]
+                " ".join(
+                    part for part in (place.county_name, place.county_code, place.period) if part.strip(EVERYWHERE)
+                )
+                for place in concerned[:places]
                 if place.county_code != EVERYWHERE
             ]
-            more = len(finding.places) - places
+            more = len(concerned) - places
             where = "; ".join(named) + (f" and {more} more" if named and more > 0 else "")
             said = finding.error or where or "as a whole"
-            lines.append(f"{finding.severity} {finding.expectation_id}: {said} ({finding.owner.zh} {finding.owner.en})")
+            if covered := len(finding.places) - len(concerned):
+                said += f"; {covered} more waived"
+            word = "waived" if waived else finding.severity
+            lines.append(f"{word} {finding.expectation_id}: {said} ({finding.owner.zh} {finding.owner.en})")
+        lines += [f"waiver {each.waiver_id} of {each.expectation_id} {each.why.en}" for each in self.refused]
         return lines
 
 
@@ -207,12 +223,14 @@ def run_gate(
         subject_hash = subject_hash or _subject_hash(conn, rules)
     finally:
         conn.release()
-    decision = decide(judgement.made)
     failpoint.hit("gate.arrival" if boundary == "arrival" else "gate.candidate")
     suite_of: Mapping[str, str] = {e.id: suite.name for suite in suites for e in suite.expectations} | {
         rule.expectation_id: rule.suite for rule in extra
     }
     with connect("gatekeeper", config) as ledger:
+        blocking = [finding.expectation_id for finding in judgement.findings if finding.severity == "block"]
+        waived = apply(judgement.findings, waivers_of(ledger, boundary, blocking), subject_hash)
+        decision = decide(judgement.made, waived.rules)
         gate_run_id = insert_gate_run(
             ledger,
             boundary=boundary,
@@ -223,8 +241,9 @@ def run_gate(
             decision=decision,
             page=f"gate_{boundary}.html",
             started_at=started_at,
+            policy=rules.policy,
         )
-        insert_results(ledger, gate_run_id, suite_of, judgement.made, judgement.findings)
+        insert_results(ledger, gate_run_id, suite_of, judgement.made, waived.findings)
         seconds = time.monotonic() - began
         # the page is on disk before the ledger points to it
         page = write(
@@ -238,7 +257,7 @@ def run_gate(
                 decision=decision,
                 suites=suites,
                 extra=extra,
-                findings=judgement.findings,
+                waived=waived,
                 started_at=started_at,
                 seconds=seconds,
             ),
@@ -248,7 +267,9 @@ def run_gate(
         decision=decision,
         gate_run_id=gate_run_id,
         page=page,
-        findings=judgement.findings,
+        findings=waived.findings,
+        waived=waived.rules,
+        refused=waived.refused,
         subject_hash=subject_hash,
         seconds=seconds,
         import_seconds=began - before_import,

@@ -16,6 +16,7 @@ from expectations.suite import BoundaryRules, Expectation, Severity, Suite, Text
 
 if TYPE_CHECKING:
     from expectations.extra import ExtraRule
+    from expectations.waivers import Waived
 
 TEMPLATES = Path(__file__).parent / "templates"
 # beyond this many places a page is no longer read; the JSON holds them all
@@ -38,6 +39,12 @@ class Place:
     period: str
     affected: int
     observed: str | None
+    waiver_id: int | None = None
+
+    @property
+    def figures(self) -> str:
+        """How many, and the figures, as the ledger keeps them."""
+        return f"{self.affected}" + (f" ({self.observed})" if self.observed else "")
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,12 @@ def make_finding(
 
 
 def _by_county(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """What each county has to see to: the rules that failed there, blocking ones first."""
+    """What each county has to see to: the rules that failed there and were not waived, blocking ones first."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for finding in findings:
         periods: dict[tuple[str, str], list[str]] = {}
         for place in finding.places:
-            if place.county_code != EVERYWHERE:
+            if place.county_code != EVERYWHERE and place.waiver_id is None:
                 periods.setdefault((place.county_code, place.county_name), []).append(place.period)
         for (code, name), listed in periods.items():
             entry = found.setdefault((code, name), {"county_code": code, "county_name": name, "rules": []})
@@ -102,6 +109,30 @@ def _by_county(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     return [found[key] for key in sorted(found)]
 
 
+def _waivers(waived: Waived) -> dict[str, Any]:
+    """Which waivers were followed, where, and which were not and why; logins, no names."""
+    places: dict[int, list[dict[str, Any]]] = {}
+    for finding in waived.findings:
+        for place in finding.places:
+            if place.waiver_id is not None:
+                places.setdefault(place.waiver_id, []).append(asdict(place) | {"figures": place.figures})
+    return {
+        "used": [
+            {
+                "waiver_id": waiver.waiver_id,
+                "expectation_id": waiver.expectation_id,
+                "places": places[waiver.waiver_id],
+                "reason": waiver.reason,
+                "proposed_by": waiver.proposed_by,
+                "approved_by": waiver.approved_by,
+                "expires_at": waiver.expires_at.isoformat(timespec="minutes"),
+            }
+            for waiver in waived.used
+        ],
+        "refused": [asdict(refusal) for refusal in waived.refused],
+    }
+
+
 def compose(
     *,
     rules: BoundaryRules,
@@ -113,7 +144,7 @@ def compose(
     decision: Decision,
     suites: Iterable[Suite],
     extra: Sequence[ExtraRule],
-    findings: Iterable[Finding],
+    waived: Waived,
     started_at: datetime,
     seconds: float,
 ) -> dict[str, Any]:
@@ -122,10 +153,10 @@ def compose(
     Returns:
         A JSON-serializable mapping; ``findings`` are sorted with blocking ones first.
     """
-    ordered = sorted(findings, key=lambda finding: finding.severity != "block")
+    ordered = sorted(waived.findings, key=lambda finding: finding.severity != "block")
     failed = {finding.expectation_id for finding in ordered}
     listed = list(suites)
-    severities = Counter(finding.severity for finding in ordered)
+    severities = Counter(finding.severity for finding in ordered if finding.expectation_id not in waived.rules)
     return {
         "boundary": boundary,
         "title": asdict(rules.title),
@@ -143,9 +174,11 @@ def compose(
             "rules": sum(len(suite.expectations) for suite in listed) + len(extra),
             "blocking": severities["block"],
             "warning": severities["warn"],
+            "waived": len(waived.rules),
         },
         "counties": _by_county(ordered),
-        "findings": [asdict(finding) for finding in ordered],
+        "findings": [asdict(finding) | {"waived": finding.expectation_id in waived.rules} for finding in ordered],
+        "waivers": _waivers(waived),
         "passed": [
             {
                 "suite": suite.name,

@@ -10,6 +10,8 @@ import psycopg
 from expectations.decide import Decision, Verdict
 from expectations.report import Finding
 from expectations.runner import EVERYWHERE
+from expectations.suite import GatePolicy
+from expectations.waivers import may_be_waived
 
 
 def insert_gate_run(
@@ -23,6 +25,7 @@ def insert_gate_run(
     decision: Decision,
     page: str,
     started_at: datetime,
+    policy: GatePolicy,
 ) -> int:
     """Insert the run's row (not committed).
 
@@ -31,8 +34,20 @@ def insert_gate_run(
     """
     row = conn.execute(
         "insert into ledger.gate_run (boundary, run_id, evaluation_year, subject, subject_hash, decision,"
-        " page, started_at) values (%s, %s, %s, %s, %s, %s, %s, %s) returning gate_run_id",
-        (boundary, run_id, evaluation_year, subject, subject_hash, decision, page, started_at),
+        " page, started_at, waiver_days_max, approval_days_max)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning gate_run_id",
+        (
+            boundary,
+            run_id,
+            evaluation_year,
+            subject,
+            subject_hash,
+            decision,
+            page,
+            started_at,
+            policy.waiver_days,
+            policy.approval_days,
+        ),
     ).fetchone()
     assert row is not None
     return int(str(row[0]))
@@ -57,15 +72,18 @@ def insert_results(
         key = (gate_run_id, suite, verdict.expectation_id, verdict.severity, verdict.success)
         finding = found.get(verdict.expectation_id)
         if finding is None or not finding.places:
-            rows.append((*key, EVERYWHERE, EVERYWHERE, verdict.error))
+            rows.append((*key, EVERYWHERE, EVERYWHERE, verdict.error, False, None))
             continue
-        for place in finding.places:
-            figures = f"{place.affected}" + (f" ({place.observed})" if place.observed else "")
-            rows.append((*key, place.county_code, place.period, verdict.error or figures))
+        waivable = may_be_waived(finding)
+        rows.extend(
+            (*key, place.county_code, place.period, verdict.error or place.figures, waivable, place.waiver_id)
+            for place in finding.places
+        )
     with conn.cursor() as cursor:
         cursor.executemany(
             "insert into ledger.gate_result (gate_run_id, suite, expectation_id, severity, success,"
-            " county_code, period, observed) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            " county_code, period, observed, waivable, waiver_id)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             rows,
         )
     return len(rows)

@@ -105,6 +105,19 @@ class Suite:
 
 
 @dataclass(frozen=True)
+class GatePolicy:
+    """What people may do about a gate's word.
+
+    Attributes:
+        waiver_days: longest life of a waiver, days; 0: none may be given.
+        approval_days: life of an approval of a candidate, days; 0: none may be given.
+    """
+
+    waiver_days: int
+    approval_days: int
+
+
+@dataclass(frozen=True)
 class BoundaryRules:
     """What a boundary needs beside its suites.
 
@@ -114,6 +127,7 @@ class BoundaryRules:
         subject_hash: SQL, one row, one text: content hash of what is judged.
         area_names: SQL: area_code, area_name.
         consequence: decision -> what follows from it.
+        policy: what people may do about the decision.
     """
 
     title: Text
@@ -121,6 +135,7 @@ class BoundaryRules:
     subject_hash: str
     area_names: str
     consequence: Mapping[str, Text]
+    policy: GatePolicy
 
 
 # libyaml's loader where the wheel has it: ten times faster, and the suites are read by every gate
@@ -329,6 +344,14 @@ def _suite(path: Path, boundary: Boundary, shared: Mapping[str, Any], facts: Map
     )
 
 
+def _policy(shared: Mapping[str, Any]) -> GatePolicy:
+    said = shared.get("policy") or {}
+    for field in ("waiver_days", "approval_days"):
+        if type(said.get(field)) is not int or said[field] < 0:
+            raise SuiteError(f"gate.yaml, policy: {field} is {said.get(field)!r}, not a number of days")
+    return GatePolicy(waiver_days=said["waiver_days"], approval_days=said["approval_days"])
+
+
 def load_suites(
     boundary: Boundary, facts: Mapping[str, Any], folder: Path = SUITES
 ) -> tuple[BoundaryRules, tuple[Suite, ...]]:
@@ -371,6 +394,7 @@ def load_suites(
                 decision: _text(_need(rules["consequence"], decision, where), values, where)
                 for decision in ("pass", "warn", "block")
             },
+            policy=_policy(shared),
         ),
         suites,
     )

@@ -216,24 +216,24 @@ create trigger changed before update on ledger.waiver for each row execute funct
 create trigger kept before delete on ledger.waiver for each row execute function ledger.refuse_change();
 create trigger kept_whole before truncate on ledger.waiver for each statement execute function ledger.refuse_change();
 
--- status at the time of asking, by the server's clock
+-- status at the time of asking, by the server's clock; and whether the newest gate run judged other content
 create view ledger.waiver_state as
 select
     w.*,
     case
         when w.revoked_at is not null then 'revoked'
         when w.expires_at <= clock_timestamp() then 'expired'
-        when n.subject_hash is distinct from w.subject_hash then 'void'
         when w.approved_at is null then 'proposed'
         else 'approved'
-    end as status
+    end as status,
+    n.subject_hash is distinct from w.subject_hash as is_void
 from ledger.waiver as w
 cross join lateral (
     select g.subject_hash from ledger.gate_run as g
     where g.boundary = w.boundary and g.subject = w.subject
     order by g.gate_run_id desc limit 1
 ) as n;
-comment on view ledger.waiver_state is 'grain: one row per waiver with its status now: proposed, approved, expired, revoked, void (the data changed)';
+comment on view ledger.waiver_state is 'grain: one row per waiver with its status now: proposed, approved, expired, revoked; is_void: the data changed since';
 
 grant select on ledger.waiver, ledger.waiver_state
     to edupa_steward, edupa_approver, edupa_gatekeeper, edupa_publisher, edupa_auditor;
