@@ -94,7 +94,11 @@ def _line(item: Any) -> str:
     if isinstance(item, tuple):
         name, value = item
         return f"{name}: {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value}"
-    return ", ".join(f"{name} {value}" for name, value in item.items()) if isinstance(item, dict) else str(item)
+    if not isinstance(item, dict):
+        return str(item)
+    if item.keys() >= {"level", "zh", "en"}:
+        return f"{item['level']}: {item['zh']} — {item['en']}"
+    return ", ".join(f"{name} {value}" for name, value in item.items())
 
 
 @release_app.command("publish")

@@ -7,7 +7,7 @@ A row's members are the parts of its key that are not content hashes: they must 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -202,9 +202,15 @@ def _joined(old: Edition, new: Edition, mart: str, key: Sequence[str]) -> sql.Co
     )
 
 
-def _row_counts(conn: Connection, old: Edition, new: Edition, mart: str) -> RowCounts:
+def _kinds(conn: Connection, edition: Edition, mart: str) -> dict[str, str]:
+    """Column of a mart -> its SQL type."""
+    return {name: kind for name, kind, _ in columns_of(conn, edition.schema, edition.relations[mart])}
+
+
+def _row_counts(conn: Connection, old: Edition, new: Edition, mart: str, retyped: Collection[str]) -> RowCounts:
     key = old.seals[mart].key
-    common = [name for name in new.seals[mart].columns if name in old.seals[mart].columns and name not in key]
+    both = [name for name in new.seals[mart].columns if name in old.seals[mart].columns]
+    common = [name for name in both if name not in key and name not in retyped]
     definition = [name for name in common if name in DEFINITION_COLUMNS]
     text = [name for name in common if name not in DEFINITION_COLUMNS and _is_text(name)]
     value = [name for name in common if name not in DEFINITION_COLUMNS and not _is_text(name)]
@@ -265,11 +271,11 @@ def _member_reasons(conn: Connection, old: Edition, new: Edition, mart: str) -> 
     return reasons
 
 
-def _shape_reasons(conn: Connection, old: Edition, new: Edition, mart: str) -> list[Reason]:
+def _shape_reasons(
+    old: Edition, new: Edition, mart: str, old_kinds: dict[str, str], new_kinds: dict[str, str]
+) -> list[Reason]:
     """Columns that are gone, new or of another type, another key, other texts."""
     before, after = old.seals[mart], new.seals[mart]
-    old_kinds = {name: kind for name, kind, _ in columns_of(conn, old.schema, old.relations[mart])}
-    new_kinds = {name: kind for name, kind, _ in columns_of(conn, new.schema, new.relations[mart])}
     reasons: list[Reason] = []
     for name in before.columns:
         if name not in after.columns:
@@ -336,11 +342,14 @@ def compare(conn: Connection, old: Edition, new: Edition) -> Comparison:
         if mart not in old.seals:
             reasons.append(Reason("minor", f"新增数据集{mart}", f"mart {mart} is new"))
             continue
-        reasons += _shape_reasons(conn, old, new, mart)
-        if old.seals[mart].key != new.seals[mart].key:
+        old_kinds, new_kinds = _kinds(conn, old, mart), _kinds(conn, new, mart)
+        retyped = {name for name, kind in new_kinds.items() if name in old_kinds and old_kinds[name] != kind}
+        reasons += _shape_reasons(old, new, mart, old_kinds, new_kinds)
+        key = old.seals[mart].key
+        if key != new.seals[mart].key or retyped & set(key):
             continue
         reasons += _member_reasons(conn, old, new, mart)
-        rows[mart] = _row_counts(conn, old, new, mart)
+        rows[mart] = _row_counts(conn, old, new, mart, retyped)
         reasons += _row_reasons(mart, rows[mart])
     return Comparison(sorted(reasons, key=lambda reason: ("major", "minor", "patch").index(reason.level)), rows)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.warehouse import candidates
 from warehouse.canonical import ReleaseError
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
 from warehouse.connection import connect
@@ -20,6 +21,7 @@ from warehouse.release import (
     current_release,
     publish_candidate,
     rollback,
+    withdraw,
 )
 from warehouse.transform import make_candidate_schema
 from warehouse.verify import verify
@@ -155,37 +157,65 @@ def test_verify_finds_a_change_by_a_superuser(published: WarehouseConfig) -> Non
     ("point", "outcome"),
     [
         ("release.freeze", "published"),
+        ("release.before_widen", "published"),
         ("release.before_attach", "published"),
+        ("release.after_attach", "published"),
+        ("release.before_commit", "published"),
         ("release.before_pointer", "resumed"),
+        ("release.in_pointer", "resumed"),
         ("release.after_pointer", "unchanged"),
     ],
 )
-def test_publisher_killed_then_run_again(fresh_warehouse: WarehouseConfig, point: str, outcome: str) -> None:
-    config = fresh_warehouse
-    build_candidate(config, 70.0)
-    judge(config)
-    script = (
-        "import sys; from pathlib import Path; from warehouse.config import WarehouseConfig;"
-        "from tests.warehouse.test_release import publish;"
-        "home = Path(sys.argv[1]); publish(WarehouseConfig(home, home / 'secrets'), 2019)"
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", script, str(config.home)],
-        env={**os.environ, "EDUPA_FAILPOINT": point, "PYTHONPATH": str(PROJECT_ROOT)},
-        cwd=PROJECT_ROOT,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
+def test_publisher_killed_then_run_again(warehouse: WarehouseConfig, point: str, outcome: str) -> None:
+    config = candidates.new_database(warehouse)
+    candidates.publish(config, candidates.marts())
+    wider = candidates.marts()
+    wider["county_evaluation"].columns["gap_to_region"] = "numeric(20,4)"
+    candidates.offer(config, wider)
+    assert _killed(config, point, "publish(config)") == -signal.SIGKILL
+    done_before = point == "release.after_pointer"
     with connect("publisher", config) as conn:
-        assert current_release(conn) == ("2019.1.0" if point == "release.after_pointer" else None)
-    assert publish(config, 2019) == (outcome, "2019.1.0")
+        assert current_release(conn) == ("2019.2.0" if done_before else "2019.1.0")
+    notices = "select event, release_id from ledger.release_notice order by notice_id"
+    assert len(candidates.asked(config, notices, "auditor")) == (2 if done_before else 1)
+    done = candidates.publish(config)
+    assert (done.outcome, done.release_id, done.semantic_version) == (outcome, "2019.2.0", "1.1.0")
     with connect("publisher", config) as conn:
-        assert current_release(conn) == "2019.1.0"
+        assert current_release(conn) == "2019.2.0"
+    assert candidates.asked(config, notices, "auditor") == [("publish", "2019.1.0"), ("publish", "2019.2.0")]
     assert verify(config)[1] == []
 
 
-def test_a_restated_earlier_year_does_not_hide_the_later_one(fresh_warehouse: WarehouseConfig) -> None:
-    config = fresh_warehouse
+def test_killed_while_withdrawing_then_run_again(warehouse: WarehouseConfig) -> None:
+    config = candidates.new_database(warehouse)
+    candidates.publish(config, candidates.marts())
+    candidates.publish(config, candidates.marts(years=(2018, 2019)))
+    assert _killed(config, "release.withdraw", "withdraw(config, '2019.2.0', '分母错误')") == -signal.SIGKILL
+    state = "select release_id, status, is_current from marts.release_registry order by frozen_at"
+    assert candidates.asked(config, state)[1] == ("2019.2.0", "published", True)
+    assert withdraw(config, "2019.2.0", "分母错误") == ("2019.2.0", "2019.1.0")
+    assert candidates.asked(config, state)[1] == ("2019.2.0", "withdrawn", False)
+    assert verify(config)[1] == []
+
+
+def _killed(config: WarehouseConfig, point: str, call: str) -> int:
+    """Exit code of a process that makes a call and dies at a fail point."""
+    script = (
+        "import sys; from pathlib import Path; from warehouse.config import WarehouseConfig;"
+        "from tests.warehouse.candidates import publish; from warehouse.release import withdraw;"
+        "home = Path(sys.argv[1]);"
+        f"config = WarehouseConfig(home, home / 'secrets', database=sys.argv[2]); {call}"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, str(config.home), config.database],
+        env={**os.environ, "EDUPA_FAILPOINT": point, "PYTHONPATH": str(PROJECT_ROOT)},
+        cwd=PROJECT_ROOT,
+        check=False,
+    ).returncode
+
+
+def test_a_restated_earlier_year_does_not_hide_the_later_one(warehouse: WarehouseConfig) -> None:
+    config = candidates.new_database(warehouse)
     build_candidate(config, 70.0, years=(2019, 2020))
     judge(config)
     assert publish(config, 2020) == ("published", "2020.1.0")
