@@ -57,6 +57,7 @@ from warehouse.partitions import (
     widen_parent,
 )
 from warehouse.release_notes import Draft, Note, local_time, notes_of
+from warehouse.seal import seal_release
 from warehouse.versioning import Level, agreed_level, next_id, next_version, parts
 
 DEFAULT_REASON = "annual evaluation"
@@ -95,6 +96,8 @@ class Provenance:
         input_sha256: feed -> hash over the files that were taken in.
         registry_sha256: of the indicator registry.
         seed_sha256: seed -> hash of its file.
+        as_of_load_id: last load that was known when the marts were built; None: not known, the release cannot be built
+            again.
     """
 
     git_commit: str | None
@@ -103,6 +106,7 @@ class Provenance:
     input_sha256: dict[str, str]
     registry_sha256: str | None = None
     seed_sha256: dict[str, str] = field(default_factory=dict)
+    as_of_load_id: int | None = None
 
 
 def _candidate_marts(conn: Connection, schema: str) -> list[str]:
@@ -380,9 +384,15 @@ def _freeze_companions(conn: Connection, draft: Draft, candidate: Edition) -> di
 
 
 def _freeze(
-    conn: Connection, draft: Draft, candidate: Edition, content: str, gate_run_id: int, provenance: Provenance
+    conn: Connection,
+    config: WarehouseConfig,
+    draft: Draft,
+    candidate: Edition,
+    content: str,
+    gate_run_id: int,
+    provenance: Provenance,
 ) -> None:
-    """Freeze every mart of the candidate, in the caller's transaction."""
+    """Freeze and seal every mart of the candidate, in the caller's transaction."""
     release_id = draft.release_id
     make_pinned_schema(conn, release_id)
     for mart, seal in candidate.seals.items():
@@ -426,6 +436,7 @@ def _freeze(
             [asdict(reason) for reason in draft.comparison.reasons] if draft.comparison else []
         ),
         "embargo_until": draft.embargo_until,
+        "as_of_load_id": provenance.as_of_load_id,
     }
     conn.execute(
         sql.SQL("insert into ledger.release ({}) values ({})").format(
@@ -433,6 +444,7 @@ def _freeze(
         ),
         values,
     )
+    seal_release(config, conn, release_id)
     hit("release.before_commit")
 
 
@@ -553,7 +565,7 @@ def publish_candidate(
         in_transaction(
             conn,
             f"freezing {release_id}",
-            lambda: _freeze(conn, draft, candidate, content, gate_run_id, provenance),
+            lambda: _freeze(conn, config, draft, candidate, content, gate_run_id, provenance),
         )
         if embargo_until:
             return ReleaseOutcome("embargoed", release_id, content, False, version, level)
