@@ -11,6 +11,8 @@ DOC = """
 ### 夜间装载 — nightly load
 Takes in every extract below the extract folder, one transaction per file, lets the **arrival gate** judge the
 deliveries up to the evaluation year, then rebuilds staging, core and indicators with their tests.
+Feeds are loaded in waves, those that others refer to first; before the gate, quarantined rows whose reference has
+landed since are released.
 
 * The same file again is a no-op; a rejected file does not stop the others; running again resumes.
 * The gate's page lies in the run's folder (`.edupa/runs/<run>/gate_arrival.html`); a block stops the run there.
@@ -18,6 +20,8 @@ deliveries up to the evaluation year, then rebuilds staging, core and indicators
 """
 
 KIND = "nightly_load"
+#: waves of loads; pipeline.feed_waves says which feeds are in which, and complains if these are too few
+WAVES = 4
 core = Asset(name="warehouse_core", uri="edupa://warehouse/core")
 
 
@@ -49,8 +53,8 @@ def nightly_load() -> None:
     """Wire the tasks."""
 
     @task
-    def begin() -> list[str]:
-        """Open the run and list the feeds that others refer to."""
+    def begin() -> None:
+        """Open the run, look at what is offered, prepare the landing tables."""
         from edupa import pipeline
         from edupa.settings import load_settings
 
@@ -58,14 +62,15 @@ def nightly_load() -> None:
         settings = load_settings()
         pipeline.begin_run(settings, context["run_id"], KIND, dict(context["params"]))
         with pipeline.noting_failure(settings, context["run_id"], KIND):
-            return pipeline.list_feeds(settings).referenced
+            pipeline.list_feeds(settings)
 
-    @task
-    def other_feeds() -> list[str]:
-        """List the feeds that no other refers to."""
+    # a wave without a feed is skipped, and the next one goes on
+    @task(trigger_rule="none_failed")
+    def feeds(wave: int) -> list[str]:
+        """List the feeds of a wave: they refer to feeds of earlier waves only."""
         from edupa import pipeline
 
-        return pipeline.feed_order().others
+        return pipeline.feed_waves()[wave]
 
     @task(map_index_template="{{ feed }}")
     def load(feed: str) -> dict[str, object]:
@@ -78,6 +83,17 @@ def nightly_load() -> None:
         settings = load_settings()
         with pipeline.noting_failure(settings, context["run_id"], KIND):
             return pipeline.load_feed(settings, feed)
+
+    @task(trigger_rule="none_failed")
+    def replay_quarantine() -> dict[str, object]:
+        """Release quarantined rows whose reference has landed since."""
+        from edupa import pipeline
+        from edupa.settings import load_settings
+
+        context = get_current_context()
+        settings = load_settings()
+        with pipeline.noting_failure(settings, context["run_id"], KIND):
+            return pipeline.replay_quarantine(settings)
 
     # a gate's verdict does not change by asking again
     @task(retries=0)
@@ -104,11 +120,14 @@ def nightly_load() -> None:
         pipeline.end_run(settings, context["run_id"], KIND, "succeeded")
         return done
 
-    # codes are checked against the areas as they are now known, so these come first
-    referenced = load.override(task_id="load_referenced").expand(feed=begin())
-    rest = other_feeds()
-    referenced >> rest
-    load.expand(feed=rest) >> arrival_gate() >> build_core()
+    # rows are checked against what other feeds have landed, so those come first
+    before = begin()
+    for wave in range(WAVES):
+        listed = feeds.override(task_id=f"feeds_{wave}")(wave)
+        loaded = load.override(task_id=f"load_{wave}").expand(feed=listed)
+        before >> listed
+        before = loaded
+    before >> replay_quarantine() >> arrival_gate() >> build_core()
 
 
 nightly_load()

@@ -6,6 +6,7 @@ import csv
 import sys
 import time
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -176,8 +177,7 @@ def load(
     settings = started(load_settings())
     rejected = 0
     if not paths:
-        order = pipeline.list_feeds(settings)
-        for feed in (*order.referenced, *order.others):
+        for feed in chain.from_iterable(pipeline.list_feeds(settings)):
             rejected += int(pipeline.load_feed(settings, feed)["files_rejected"])
     else:
         contracts = ingest.load_contracts()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
+from itertools import chain
 
 from rich.console import Console
 
@@ -42,9 +43,9 @@ def _plain_nightly(settings: Settings, year: int) -> None:
     run_id = run_id_of("nightly", year)
     pipeline.begin_run(settings, run_id, "nightly_load", {"evaluation_year": year})
     with pipeline.noting_failure(settings, run_id, "nightly_load"):
-        order = pipeline.list_feeds(settings)
-        for feed in (*order.referenced, *order.others):
+        for feed in chain.from_iterable(pipeline.list_feeds(settings)):
             pipeline.load_feed(settings, feed)
+        pipeline.replay_quarantine(settings)
         pipeline.arrival_gate(settings, run_id, year)
         pipeline.build_core(settings, run_id)
     pipeline.end_run(settings, run_id, "nightly_load", "succeeded")

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,27 +77,33 @@ def noting_failure(settings: Settings, run_id: str, kind: str) -> Iterator[None]
         raise
 
 
-@dataclass(frozen=True)
-class FeedOrder:
-    """Feeds in two waves: those that others refer to are loaded before the others."""
-
-    referenced: list[str]
-    others: list[str]
+#: waves that the nightly DAG has tasks for; a feed stands one wave behind those it refers to
+WAVES = 4
 
 
-def feed_order() -> FeedOrder:
-    """Feeds that have a contract, in the order in which they must be loaded."""
+def feed_waves() -> list[list[str]]:
+    """Feeds that have a contract, in WAVES waves: each wave refers to feeds of earlier waves only.
+
+    Raises:
+        ContractError: contracts refer to each other over more steps than there are waves.
+    """
     import ingest
 
     contracts = ingest.load_contracts()
-    referenced = frozenset().union(*(contract.depends_on for contract in contracts.values()))
-    return FeedOrder(
-        [feed for feed in contracts if feed in referenced], [feed for feed in contracts if feed not in referenced]
-    )
+    depth: dict[str, int] = {}
+    for feed, contract in contracts.items():
+        depth[feed] = max((depth[other] + 1 for other in contract.depends_on), default=0)
+        if depth[feed] >= WAVES:
+            raise ingest.ContractError(
+                f"{contract.path}:1: feed {feed} refers to others over {depth[feed]} steps,"
+                f" the nightly load has tasks for {WAVES - 1}:"
+                " raise WAVES in edupa/pipeline.py and dags/nightly_load.py"
+            )
+    return [[feed for feed in contracts if depth[feed] == wave] for wave in range(WAVES)]
 
 
-def list_feeds(settings: Settings) -> FeedOrder:
-    """Look at what is offered, prepare the landing tables, and say in which order the feeds must be loaded."""
+def list_feeds(settings: Settings) -> list[list[str]]:
+    """Look at what is offered, prepare the landing tables, and say in which waves the feeds must be loaded."""
     import ingest
 
     contracts = ingest.load_contracts()
@@ -116,7 +122,7 @@ def list_feeds(settings: Settings) -> FeedOrder:
         say(f"  ! {message}")
     for name in found.elsewhere:
         say(f"  ! {name}: not taken, the environment names another source for its feed")
-    return feed_order()
+    return feed_waves()
 
 
 def load_feed(settings: Settings, feed: str) -> dict[str, Any]:
@@ -141,11 +147,38 @@ def load_feed(settings: Settings, feed: str) -> dict[str, Any]:
     )
     for rejection in report.rejections:
         say(f"  ! rejected {rejection.file}: {rejection.rule}: {rejection.message_en}")
+    for file in report.files:
+        for warning in () if file.is_repeated else file.warnings:
+            say(f"  ! warning {warning}")
     for item in report.waiting:
         say(f"  ! waiting {item.file}: {item.reason_en} (looks: {item.looks}, since {item.since})")
     for name in report.not_arrived:
         say(f"  ! not arrived {name}: its sender's manifest announces it")
     return report.to_json()
+
+
+def replay_quarantine(settings: Settings) -> dict[str, Any]:
+    """Read files again whose rows wait for what another feed lists, where that feed has landed something since.
+
+    Running again reads nothing: what could pass has passed, and the rest waits for the next delivery.
+
+    Returns:
+        Counts only, fit for XCom.
+    """
+    import ingest
+
+    contracts = ingest.load_contracts()
+    with connect("ingest", settings.warehouse) as conn:
+        waiting = ingest.quarantine.waiting_for_reference(conn, contracts)
+    with ingest.Intake(settings.extracts, contracts, settings.warehouse) as intake:
+        done = ingest.quarantine.replay(intake, contracts, settings.warehouse, waiting)
+    reports = [item.report for item in done if item.report]
+    for item in done:
+        if item.refusal:
+            say(f"  ! not read again {item.file.file_name}: {item.refusal}")
+    landed, still = sum(r.rows_landed for r in reports), sum(r.rows_quarantined for r in reports)
+    say(f"quarantine: {len(reports)} files read again, {landed:,} rows released, {still:,} still in quarantine")
+    return {"files": len(reports), "released": landed, "refused": sum(item.refusal is not None for item in done)}
 
 
 def _gate(

@@ -112,6 +112,18 @@ def no_name(arguments: dict[str, Any], facts: Facts) -> pl.Expr:
     )
 
 
+def parts_difference(arguments: dict[str, Any]) -> pl.Expr:
+    """By how much ``total`` exceeds the sum of ``parts``, as text with its sign."""
+    parts = pl.sum_horizontal([pl.col(name) for name in arguments["parts"]], ignore_nulls=False)
+    amount = pl.col(arguments["total"]) - parts
+    text = amount.cast(pl.String)
+    plain = pl.when(text.str.contains(".", literal=True)).then(text.str.replace(r"\.?0+$", "")).otherwise(text)
+    return pl.when(amount > 0).then(pl.lit("+")).otherwise(pl.lit("")) + plain
+
+
+#: check -> text of the difference that its message tells
+DIFFERENCES: dict[str, Callable[[dict[str, Any]], pl.Expr]] = {"parts_total": parts_difference}
+
 CHECKS: dict[str, CheckFunction] = {
     "not_greater": not_greater,
     "id_birth": id_birth,

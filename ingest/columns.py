@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -61,13 +62,16 @@ def _none(length: int) -> pl.Series:
     return pl.repeat(False, length, eager=True, dtype=pl.Boolean)
 
 
-def condition_mask(condition: Condition, frame: dict[str, pl.Series]) -> pl.Series:
+def condition_mask(condition: Condition, frame: Mapping[str, pl.Series]) -> pl.Series:
     """Rows for which a contract's condition holds."""
     series = frame[condition.column]
     mask = series.is_in(list(condition.values)).fill_null(False)
     return mask | series.is_null() if condition.or_null else mask
 
 
+#: step that a warning tells: a code with a non-breaking, zero-width or ideographic space before or behind it
+ODD_BLANK = "odd_blank"
+_CODES = ("code", "id_number", "school_year")
 _NUMBER = pl.col("n")
 _ID_PARTS = (
     _NUMBER.str.slice(0, 17).cast(pl.Int64).alias("first"),
@@ -159,6 +163,13 @@ class ColumnParser:
 
     def parse(self, raw: str) -> Parsed:
         """Canonical text of one value (see values.py), by the kind of the column."""
+        parsed = self._parse(raw)
+        if self.column.kind in _CODES and values.has_odd_blank(raw):
+            # what looks right and is not: people must hear of it, not only find it counted
+            return parsed._replace(steps=(*parsed.steps, ODD_BLANK))
+        return parsed
+
+    def _parse(self, raw: str) -> Parsed:
         column = self.column
         numeric = raw.startswith(NUMERIC_CELL)
         if column.multi and values.is_null_word(raw, self._is_null):

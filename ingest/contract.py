@@ -36,8 +36,10 @@ SUFFIX = ".odcs.yaml"
 KINDS = ("code", "text", "integer", "decimal", "date", "boolean", "school_year", "id_number")
 #: physical types that a landing table may have
 PHYSICAL_TYPES = ("text", "integer", "bigint", "numeric", "date", "boolean")
+#: checks against what another feed has landed (see lookups.py)
+LOOKUP_CHECKS = ("listed", "not_ended")
 #: bumped when the code changes what a value becomes, so that known files are read again
-INGEST_VERSION = 2
+INGEST_VERSION = 3
 
 
 class ContractError(ValueError):
@@ -237,9 +239,15 @@ class Contract:
         return tuple(result)
 
     @cached_property
+    def lookups(self) -> tuple[Check, ...]:
+        """Checks that look into another feed."""
+        return tuple(check for check in self.checks if check.kind in LOOKUP_CHECKS)
+
+    @cached_property
     def depends_on(self) -> frozenset[str]:
-        """Feeds that must be loaded first because a column refers to them."""
-        return frozenset(feed for column in self.columns for feed, _ in column.references)
+        """Feeds that must be loaded first because a column refers to them or a check looks into them."""
+        referred = {feed for column in self.columns for feed, _ in column.references}
+        return frozenset(referred | {str(check.arguments["feed"]) for check in self.lookups})
 
 
 def _line_of(text: str, name: str) -> int:
@@ -254,7 +262,8 @@ def _custom(properties: Iterable[CustomProperty] | None) -> dict[str, Any]:
     return {str(item.property): item.value for item in properties or ()}
 
 
-def _condition(value: dict[str, Any] | None) -> Condition | None:
+def compile_condition(value: dict[str, Any] | None) -> Condition | None:
+    """A condition as contracts write it: ``{column, in, orNull}``; None stays None."""
     if value is None:
         return None
     return Condition(value["column"], tuple(str(v) for v in value["in"]), bool(value.get("orNull", False)))
@@ -325,8 +334,8 @@ def _column(prop: SchemaProperty, code_lists: dict[str, CodeList]) -> Column:
         kind=kind,
         physical_type=prop.physicalType,
         required=bool(prop.required),
-        required_when=_condition(custom.get("requiredWhen")),
-        id_when=_condition(custom.get("idWhen")),
+        required_when=compile_condition(custom.get("requiredWhen")),
+        id_when=compile_condition(custom.get("idWhen")),
         description=prop.description,
         unit=custom.get("unit"),
         normalizers=normalizers,
@@ -452,7 +461,7 @@ def _compile(
             given["column"],
             cast(str, token),
             tuple(given.get("surrogateFrom", ())),
-            _condition(given.get("noNumberWhen")),
+            compile_condition(given.get("noNumberWhen")),
         )
     file_name = custom["fileName"]
     skip = custom.get("skipRows", {})
@@ -492,6 +501,27 @@ def _compile(
     if not contract.key or any(not (column.required) for column in contract.key):
         raise ContractError(f"{path}:1: a key is needed, and each of its columns must be required")
     return contract
+
+
+def _refuse_unknown_columns(contract: Contract, check: Check, other: Contract) -> None:
+    """A lookup may only name what the other feed lands, and its deliveries as that feed's scope has them.
+
+    Raises:
+        ContractError: naming what the other feed does not have.
+    """
+    arguments = check.arguments
+    match = arguments["match"]
+    wanted = set(match.values()) if isinstance(match, dict) else {match}
+    if check.kind == "not_ended":
+        wanted |= {arguments["asOf"]["column"], arguments["endDate"]}
+        wanted |= {end[part] for end in arguments["ends"] for part in ("column", "when")}
+    unknown = wanted - {name for name, _, _ in other.landed}
+    for scope in arguments.get("among", ()):
+        if tuple(scope) != other.scope:
+            unknown.add(f"scope {', '.join(scope)}")
+    if unknown:
+        place = f"{contract.path}:1: check {check.name}"
+        raise ContractError(f"{place}: feed {other.feed} has no {min(map(str, unknown))!r}")
 
 
 def contract_folders() -> tuple[Path, ...]:
@@ -545,6 +575,9 @@ def load_contracts(
     for contract in parsed:
         if unknown := contract.depends_on - set(waiting):
             raise ContractError(f"{contract.path}:1: refers to unknown feed {min(unknown)!r}")
+    for contract in parsed:
+        for check in contract.lookups:
+            _refuse_unknown_columns(contract, check, waiting[check.arguments["feed"]])
     ordered: dict[str, Contract] = {}
     while waiting:
         ready = [feed for feed, contract in waiting.items() if contract.depends_on <= set(ordered)]

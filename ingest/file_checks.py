@@ -1,67 +1,82 @@
-"""Checks that look beyond one row: rows that contradict each other, and columns whose figures cannot be what they say.
-
-Rows are compared within one block of the file (about twenty thousand rows, so a whole county file), which keeps the
-memory flat; what spans blocks and files is the business of the gates.
-"""
+"""Columns whose figures cannot be what they say, judged over a whole file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+import psycopg
+from psycopg import sql
 
 from ingest.contract import Column, Contract
 from ingest.problems import FileRejectedError
 
 Typed = Mapping[str, pl.Series]
-BlockCheck = Callable[[dict[str, Any], Typed], "pl.Series | None"]
 
 #: a column is judged by so many values; the first ones are as good as any
 _JUDGED_VALUES = 200_000
 _FEWEST_VALUES = 20
+#: half way, by factors, between a figure and the same in ten thousands
+_UNIT_RATIO = 100
 
 
-def _repeated(columns: list[str], typed: Typed) -> pl.DataFrame | None:
-    """The columns with a mask ``?many`` of rows whose values occur more than once; None where all differ."""
-    frame = pl.DataFrame([typed[name].alias(name) for name in columns])
-    whole = frame.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-    repeated = frame.to_series().is_duplicated() if len(columns) == 1 else frame.is_duplicated()
-    many = repeated & whole
-    return frame.with_columns(many.alias("?many")) if many.any() else None
+@dataclass(frozen=True)
+class LastFigures:
+    """Medians of the watched columns in what the last accepted load of the feed brought."""
+
+    file_name: str
+    medians: Mapping[str, float]
 
 
-def one_value(arguments: dict[str, Any], typed: Typed) -> pl.Series | None:
-    """Rows that share ``group`` but hold different values in ``value``: each of them."""
-    group = list(arguments["group"])
-    found = _repeated(group, typed)
-    if found is None:
+def last_figures(
+    conn: psycopg.Connection[tuple[object, ...]], contract: Contract, last: tuple[str, tuple[str, ...]] | None
+) -> LastFigures | None:
+    """Medians of the columns whose unit is watched, over what is current of the last load's scopes.
+
+    Args:
+        conn: as role ingest.
+        contract: of the feed.
+        last: file name and scopes of the last accepted load; None: there is none.
+
+    Returns:
+        None where nothing is watched, or nothing was loaded before; a column with few figures is not in it.
+    """
+    watched = [column for column in contract.columns if column.watch.get("typicalMedian")]
+    if not watched or last is None:
         return None
-    value = arguments["value"]
-    frame = found.with_columns(typed[value].alias("?value"))
-    differs = pl.col("?value").drop_nulls().n_unique().over(group) > 1
-    return frame.select(pl.col("?many") & differs & pl.col("?value").is_not_null()).to_series()
-
-
-def only_once(arguments: dict[str, Any], typed: Typed) -> pl.Series | None:
-    """Rows that share ``group`` though it may occur once only: each of them."""
-    found = _repeated(list(arguments["group"]), typed)
-    return None if found is None else found["?many"]
-
-
-BLOCK_CHECKS: dict[str, BlockCheck] = {"one_value": one_value, "only_once": only_once}
+    file_name, scopes = last
+    parts = [
+        sql.SQL("count({0}), percentile_cont(0.5) within group (order by {0}::double precision)").format(
+            sql.Identifier(column.landed_name or "")
+        )
+        for column in watched
+    ]
+    statement = sql.SQL("select {} from {} where ended_load_id is null and scope_key = any(%s)").format(
+        sql.SQL(", ").join(parts), sql.Identifier("landing", contract.feed)
+    )
+    row: Any = conn.execute(statement, (list(scopes),)).fetchone()
+    medians = {
+        column.name: float(row[2 * place + 1])
+        for place, column in enumerate(watched)
+        if row[2 * place] >= _FEWEST_VALUES
+    }
+    return LastFigures(file_name, medians)
 
 
 class ColumnWatch:
     """Watches the figures of columns for which the contract asks it (``watch``), over a whole file.
 
     ``percent``: the column holds percentages; shares of 1 among them make the file unusable.
-    ``typicalMedian`` {minimum, maximum}: a median outside is a wrong unit (yuan in place of ten thousand yuan).
+    ``typicalMedian`` {minimum, maximum}: a median a hundred times that of the last load, or a hundredth, is a wrong
+    unit (yuan in place of ten thousand yuan); before there was a load, a median outside these bounds.
     ``figures``: figures that are all equal, or that nearly all end in 0, are worth a warning.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, last: LastFigures | None = None) -> None:
         """Find the columns that are to be watched."""
+        self._last = last
         self._columns = [column for column in contract.columns if column.watch]
         self._values: dict[str, list[pl.Series]] = {column.name: [] for column in self._columns}
         self._counts: dict[str, int] = {column.name: 0 for column in self._columns}
@@ -92,7 +107,10 @@ class ColumnWatch:
             if column.watch.get("percent"):
                 _refuse_mixed_percent(values, column, header, sheet)
             if bounds := column.watch.get("typicalMedian"):
-                _refuse_wrong_unit(values, bounds, column, header, sheet)
+                if self._last and self._last.medians.get(column.name):
+                    _refuse_other_unit(values, self._last, column, header, sheet)
+                else:
+                    _refuse_wrong_unit(values, bounds, column, header, sheet)
             if column.watch.get("figures"):
                 warnings += _odd_figures(values, column, header)
         return tuple(warnings)
@@ -109,6 +127,22 @@ def _refuse_mixed_percent(values: pl.Series, column: Column, header: str, sheet:
             sheet=sheet,
             column=column.name,
         )
+
+
+def _refuse_other_unit(values: pl.Series, last: LastFigures, column: Column, header: str, sheet: str | None) -> None:
+    median, before = values.median(), last.medians[column.name]
+    if not isinstance(median, float) or 1 / _UNIT_RATIO < median / before < _UNIT_RATIO:
+        return
+    ratio = f"1/{before / median:,.0f}" if 0 < median < before else f"{median / before:,.0f}"
+    unit = column.unit or ""
+    raise FileRejectedError(
+        "column.unit",
+        f"{header}: the median is {median:g}, that of the last load {before:g} {unit}".rstrip()
+        + f" ({last.file_name}): ratio {ratio}",
+        detail_zh=f"{header}的中位数为{median:g}，上次入库（{last.file_name}）为{before:g}{unit}，比值为{ratio}",
+        sheet=sheet,
+        column=column.name,
+    )
 
 
 def _refuse_wrong_unit(

@@ -20,9 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import polars as pl
 
+from ingest.across import ACROSS_CHECKS
 from ingest.contract import Contract
 from ingest.duplicates import Hashes, Mask
-from ingest.file_checks import BLOCK_CHECKS
+from ingest.lookups import Lookup
 
 #: hashes of line, record key and record, place of the scope in the list; line 0, 0: a record without a good line
 _NAMES = ("line0", "line1", "key0", "key1", "record0", "record1")
@@ -59,7 +60,9 @@ def scope_name(scope: Mapping[str, str]) -> str:
 
 def allows(contract: Contract) -> bool:
     """Whether the outcome of a line depends on that line alone, and on the extract date as an upper bound at most."""
-    if any(check.kind in BLOCK_CHECKS for check in contract.checks) or any(column.watch for column in contract.columns):
+    if any(check.kind in ACROSS_CHECKS or "unless" in check.arguments for check in contract.checks):
+        return False
+    if any(column.watch for column in contract.columns):
         return False
     dated = [check.arguments for check in contract.checks] + [column.date_minimum for column in contract.columns]
     facts = [column.file_fact.fact for column in contract.columns if column.file_fact]
@@ -72,6 +75,7 @@ def circumstances(
     columns: tuple[str, ...],
     key_id: str,
     references: Mapping[str, pl.Series],
+    lookups: Mapping[str, Lookup],
 ) -> dict[str, Any]:
     """All that decides, beside the line itself, what becomes of a line."""
     codes = {
@@ -85,6 +89,7 @@ def circumstances(
         "columns": list(columns),
         "key_id": key_id,
         "references": codes,
+        "lookups": {name: lookup.digest for name, lookup in lookups.items()},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,14 +17,17 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from ingest.across import Learned, ReadAgain
 from ingest.ahead import ahead
 from ingest.arrival import Offer, Waiting, still_growing
 from ingest.contract import Contract
 from ingest.csv_reader import read_csv
 from ingest.duplicates import Hashes
+from ingest.file_checks import last_figures
 from ingest.identity import TokenKey, check_canary, read_token_key
 from ingest.landing import Versions, copy_in, ensure_landing, reference_codes
 from ingest.lines import LEAST_BYTES, LineStore, StartOver, allows, circumstances, text_to_hashes
+from ingest.lookups import Lookup, read_lookups
 from ingest.manifest import ManifestEntry, check_before, check_rows, controlled
 from ingest.names import FileName, Rank, parse_name
 from ingest.parquet_reader import read_parquet
@@ -232,11 +235,7 @@ class FeedLoader:
             if announced:
                 check_before(announced, self._contract, sha)
             arrived = _Arrived(name, sha, size, path, parsed, announced)
-            try:
-                return self._land(arrived, read_all=again)
-            except StartOver:
-                self._conn.rollback()
-                return self._land(arrived, read_all=True)
+            return self._land_in_turns(arrived, read_all=again)
         except FileRejectedError as error:
             self._conn.rollback()
             return self._reject(name, sha, size, error.rejection(name), parsed)
@@ -296,19 +295,42 @@ class FeedLoader:
     def _in_force(self) -> dict[str, tuple[int, str]]:
         return {scope: (load.load_id, load.sha256) for scope, load in self._ledger.accepted.items()}
 
-    def _circumstances(self, parsed: FileName, table: Table) -> dict[str, Any]:
-        return circumstances(self._contract, parsed.facts, table.header.columns, self._key.key_id, self._references)
+    def _circumstances(self, parsed: FileName, table: Table, lookups: Mapping[str, Lookup]) -> dict[str, Any]:
+        key_id = self._key.key_id
+        return circumstances(self._contract, parsed.facts, table.header.columns, key_id, self._references, lookups)
 
-    def _land(self, arrived: _Arrived, *, read_all: bool) -> LoadReport:
+    def _last_accepted(self) -> tuple[str, tuple[str, ...]] | None:
+        """File name of the last load of the feed that is in force, and its scopes; None: there is none."""
+        loads = {load.load_id: load for load in self._ledger.accepted.values()}
+        if not loads:
+            return None
+        last = loads[max(loads)]
+        return last.file_name, last.scopes
+
+    def _land_in_turns(self, arrived: _Arrived, *, read_all: bool) -> LoadReport:
+        """Land a file, reading it once more where only its end tells what must become of its beginning."""
+        learned: Learned | None = None
+        while True:
+            try:
+                return self._land(arrived, read_all=read_all, learned=learned)
+            except StartOver:
+                read_all = True
+            except ReadAgain as found:
+                learned = found.learned
+            self._conn.rollback()
+
+    def _land(self, arrived: _Arrived, *, read_all: bool, learned: Learned | None) -> LoadReport:
         """Land a file.
 
         Args:
             arrived: the file.
             read_all: read lines too that the load in force holds.
+            learned: what a first reading has found out, or None.
 
         Raises:
             FileRejectedError: the file breaks its contract.
             StartOver: the file must be read in full.
+            ReadAgain: the file must be read again, with what was learned.
         """
         started = datetime.now(UTC)
         name, sha, path, parsed, announced = (
@@ -318,10 +340,20 @@ class FeedLoader:
         table = open_table(path, contract, str(parsed.facts.get("format", path.suffix.lstrip("."))))
         if announced:
             table = controlled(table, contract, announced)
-        checker = FileChecker(self._compiled, table, parsed.facts, self._key, self._references)
+        lookups = read_lookups(self._conn, contract, parsed.facts)
+        checker = FileChecker(
+            self._compiled,
+            table,
+            parsed.facts,
+            self._key,
+            self._references,
+            lookups=lookups,
+            learned=learned,
+            last=last_figures(self._conn, contract, self._last_accepted()),
+        )
         load_id = _next_load_id(self._conn)
         is_large = arrived.size >= LARGE_BYTES
-        given = self._circumstances(parsed, table)
+        given = self._circumstances(parsed, table, lookups)
         known, writer = None, None
         if self._lines and arrived.size >= LEAST_BYTES:
             writer = self._lines.writer(contract.feed)
@@ -747,21 +779,28 @@ def check_file(path: Path, contracts: dict[str, Contract], *, max_findings: int 
     # the key only has to be some key: nothing leaves this function
     key = TokenKey("dry run, tokens are thrown away")
     report = LoadReport(feed, path.name, "checked")
+    learned: Learned | None = None
     try:
         if not path.is_file():
             raise FileRejectedError("file.damaged", "it is no longer there", detail_zh="文件已不存在")
         parsed = parse_name(path.name, contract)
-        table = _READERS[str(parsed.facts["format"])](path, contract)
-        checker = FileChecker(CompiledContract(contract), table, parsed.facts, key, {})
-        for batch in table.batches:
-            checked = checker.check(batch)
-            for row in checked.quarantine.head(max(0, max_findings - len(findings))).iter_rows(named=True):
-                findings.append(
-                    RowFinding(
-                        row["line_number"], row["column_name"], row["rule"], row["message_en"], row["message_zh"]
+        while True:
+            table = _READERS[str(parsed.facts["format"])](path, contract)
+            checker = FileChecker(CompiledContract(contract), table, parsed.facts, key, {}, learned=learned)
+            findings.clear()
+            for batch in table.batches:
+                checked = checker.check(batch)
+                for row in checked.quarantine.head(max(0, max_findings - len(findings))).iter_rows(named=True):
+                    findings.append(
+                        RowFinding(
+                            row["line_number"], row["column_name"], row["rule"], row["message_en"], row["message_zh"]
+                        )
                     )
-                )
-        checker.finish()
+            try:
+                checker.finish()
+                break
+            except ReadAgain as found:
+                learned = found.learned
     except FileRejectedError as error:
         return CheckReport(replace(report, status="rejected", rejection=error.rejection(path.name)), tuple(findings))
     counts = checker.counts

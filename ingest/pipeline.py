@@ -16,17 +16,22 @@ import polars as pl
 import polars_hash as plh
 import pyarrow as pa
 
-from ingest.checks import CHECKS
-from ingest.columns import ColumnParser, ColumnResult, condition_mask, id_problems, masked
-from ingest.contract import Check, Column, Contract
+from ingest.across import ACROSS_CHECKS, AcrossCheck, Learned, ReadAgain
+from ingest.checks import CHECKS, DIFFERENCES
+from ingest.columns import ODD_BLANK, ColumnParser, ColumnResult, condition_mask, id_problems, masked
+from ingest.contract import LOOKUP_CHECKS, Check, Column, Contract
 from ingest.copy_text import to_copy_lines
 from ingest.duplicates import Hashes, Mask, SeenHashes, binary_halves, row_hashes
-from ingest.file_checks import BLOCK_CHECKS, ColumnWatch
+from ingest.file_checks import ColumnWatch, LastFigures
 from ingest.identity import TokenKey
+from ingest.lookups import Lookup, LookupCheck
 from ingest.problems import FileRejectedError, row_messages
 from ingest.tables import LINE, Batch, Table, WidthProblem
 from ingest.values import NUMERIC_CELL
 
+#: a cell that says that its row is a total, however it is spaced
+_TOTAL = r"(?m)^[\s\x{3000}]*[合小总共][\s\x{3000}]*计[\s\x{3000}]*[:：]?[\s\x{3000}]*$"
+_TOTAL_HINT = r"[合小总共][ \t\x{3000}]*计"
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 #: a row's cells are joined by line breaks, so that a contract's ^ and $ mean the cell's ends
 _SEPARATOR = "\n"
@@ -80,6 +85,14 @@ def _separated(lines: pl.Series) -> pl.Series:
     return lines.str.replace_all(",", _SEPARATOR, literal=True)
 
 
+def _holds(content: bytes, pattern: str) -> bool:
+    """Whether a block of text holds a pattern: far quicker than looking at each row."""
+    whole = pa.LargeStringArray.from_buffers(
+        1, pa.py_buffer(np.array([0, len(content)], np.int64)), pa.py_buffer(content)
+    )
+    return bool(pl.Series(whole).str.contains(pattern)[0])
+
+
 class CompiledContract:
     """A contract with its parsers; made once per feed, used for every file."""
 
@@ -103,10 +116,7 @@ class CompiledContract:
         """Whether a row to be skipped may stand in a block: far quicker than looking at each row."""
         if self._skip_hint is None:
             return True
-        whole = pa.LargeStringArray.from_buffers(
-            1, pa.py_buffer(np.array([0, len(content)], np.int64)), pa.py_buffer(content)
-        )
-        return bool(self.skip_patterns) and bool(pl.Series(whole).str.contains(self._skip_hint)[0])
+        return bool(self.skip_patterns) and _holds(content, self._skip_hint)
 
     def is_skipped(self, text: str) -> bool:
         """Whether a row that could not be split is a total, a unit row or a footer."""
@@ -156,6 +166,8 @@ class _Problem:
     column: str
     mask: pl.Series
     detail: str = ""
+    #: by how much each row of the batch is wrong, where the rule tells
+    difference: pl.Series | None = None
 
 
 def hash_expression(column: str) -> pl.Expr:
@@ -179,6 +191,10 @@ class FileChecker:
         facts: dict[str, Any],
         key: TokenKey,
         references: Mapping[str, pl.Series],
+        *,
+        lookups: Mapping[str, Lookup] | None = None,
+        learned: Learned | None = None,
+        last: LastFigures | None = None,
     ) -> None:
         """Bind contract, file and key.
 
@@ -188,6 +204,9 @@ class FileChecker:
             facts: what the file's name says.
             key: makes the tokens.
             references: column -> codes it may hold; a column that is not in it is not checked.
+            lookups: check -> what another feed says; a check that is not in it is not made.
+            learned: what a first reading of the file found out; None: this is the first.
+            last: medians of the last load, for columns whose unit is watched.
         """
         self.compiled = compiled
         self.contract = compiled.contract
@@ -202,17 +221,33 @@ class FileChecker:
         self._checks = [
             (check, CHECKS[check.kind](check.arguments, facts).alias(f"?check{index}"))
             for index, check in enumerate(self.contract.checks)
-            if check.kind not in BLOCK_CHECKS
+            if check.kind not in (*ACROSS_CHECKS, *LOOKUP_CHECKS)
         ]
-        self._block_checks = [check for check in self.contract.checks if check.kind in BLOCK_CHECKS]
-        self._watch = ColumnWatch(self.contract)
+        self._is_again = learned is not None
+        known = learned or {}
+        nothing = np.empty(0, np.uint64) if self._is_again else None
+        self._across = [
+            AcrossCheck(check, known.get(check.name, nothing))
+            for check in self.contract.checks
+            if check.kind in ACROSS_CHECKS
+        ]
+        self._lookups = [
+            LookupCheck(check, self.contract, lookups[check.name], key, known.get(check.name, nothing))
+            for check in self.contract.lookups
+            if lookups and check.name in lookups
+        ]
+        self._watch = ColumnWatch(self.contract, last)
 
     def finish(self) -> None:
         """Judge the file as a whole once its last batch is checked.
 
         Raises:
-            FileRejectedError: file.header_only, file.too_many_bad_rows.
+            FileRejectedError: file.header_only, file.too_many_bad_rows, column.unit.
+            ReadAgain: a row has passed that must not, or the other way round.
         """
+        judges: list[AcrossCheck | LookupCheck] = [*self._across, *self._lookups]
+        if not self._is_again and any(judge.is_late for judge in judges if not judge.check.is_warning):
+            raise ReadAgain({judge.check.name: judge.learned for judge in judges})
         counts = self.counts
         if counts.rows_in == 0:
             raise FileRejectedError(
@@ -235,7 +270,14 @@ class FileChecker:
         warned = tuple(
             f"{key}: {len(lines)} rows, lines {', '.join(map(str, lines[:10]))}" for key, lines in counts.warned.items()
         )
-        counts.warnings = (*warned, *self._watch.finish(headers, self.table.sheet))
+        odd = tuple(
+            f"text.odd_blank: {counts.normalizations[f'{column.name}.{ODD_BLANK}']} cells of {column.name}"
+            f" ({headers.get(column.name, column.header)}) began or ended with a non-breaking, zero-width or"
+            " ideographic space, which was removed 首尾含不间断、零宽或全角空格，已去除"
+            for column in self.contract.columns
+            if counts.normalizations[f"{column.name}.{ODD_BLANK}"]
+        )
+        counts.warnings = (*warned, *odd, *self._watch.finish(headers, self.table.sheet))
 
     def take_unread(self, unchanged: int, repeated: int) -> None:
         """Count lines that were known from the file before and not read: unchanged ones, and those repeated exactly."""
@@ -252,8 +294,10 @@ class FileChecker:
         problems: list[_Problem] = []
         typed, identifiers = self._columns(frame, problems)
         self._control_characters(frame, joined, problems, may_hold=batch.has_control)
+        self._total_rows(frame, joined, batch, problems)
         self._cross_fields(typed, frame.height, problems)
         self._across_rows(typed, frame[LINE], problems)
+        self._look_up(typed, identifiers, problems)
         bad = pl.repeat(False, frame.height, eager=True, dtype=pl.Boolean)
         for problem in problems:
             bad = bad | problem.mask
@@ -495,7 +539,10 @@ class FileChecker:
         for index, (check, _) in enumerate(self._checks):
             mask = outcome.to_series(index)
             if len(mask) == height and mask.any():
-                problems.append(_Problem(check.rule, check.column, mask, self._detail(check)))
+                difference = None
+                if (amount := DIFFERENCES.get(check.kind)) is not None:
+                    difference = pl.DataFrame(list(typed.values())).select(amount(check.arguments)).to_series()
+                problems.append(_Problem(check.rule, check.column, mask, self._detail(check), difference))
 
     def _detail(self, check: Check) -> str:
         """The other columns of a check as they are called in the file, for its message."""
@@ -508,14 +555,33 @@ class FileChecker:
         return " + ".join(headers.get(name, self.contract.by_name[name].header) for name in names)
 
     def _across_rows(self, typed: dict[str, pl.Series], lines: pl.Series, problems: list[_Problem]) -> None:
-        for check in self._block_checks:
-            mask = BLOCK_CHECKS[check.kind](check.arguments, typed)
-            if mask is None or not mask.any():
+        for judge in self._across:
+            mask, earlier = judge.judge(typed, lines)
+            if mask is None and not earlier:
                 continue
+            check = judge.check
             if check.is_warning:
-                self.counts.warned.setdefault(check.rule, []).extend(lines.filter(mask).head(1000).to_list())
-            else:
+                found = lines.filter(mask).head(1000).to_list() if mask is not None else []
+                self.counts.warned.setdefault(check.rule, []).extend([*earlier[:1000], *found])
+            elif mask is not None:
                 problems.append(_Problem(check.rule, check.column, mask, self._detail(check)))
+
+    def _look_up(
+        self, typed: dict[str, pl.Series], identifiers: dict[str, pl.Series], problems: list[_Problem]
+    ) -> None:
+        for lookup in self._lookups:
+            mask = lookup.judge(typed, identifiers)
+            if mask is not None:
+                problems.append(_Problem(lookup.check.rule, lookup.check.column, mask))
+
+    def _total_rows(self, frame: pl.DataFrame, joined: pl.Series, batch: Batch, problems: list[_Problem]) -> None:
+        """A total row that the contract does not declare is no data either, but someone has to say so."""
+        if batch.content is not None and not _holds(batch.content, _TOTAL_HINT):
+            return
+        cells = joined if batch.lines is None else _separated(joined)
+        mask = cells.str.contains(_TOTAL)
+        if mask.any():
+            problems.append(_Problem("row.undeclared_total", _ROW, mask))
 
     def _pseudonymize(
         self, typed: dict[str, pl.Series], identifiers: dict[str, pl.Series], frame: pl.DataFrame
@@ -636,9 +702,14 @@ class FileChecker:
                 values = [None] * len(lines)
             header = headers.get(problem.column, column.header if column else "")
             detail = problem.detail
-            for line, row, value in zip(lines, rows, values, strict=True):
+            differences: list[object] = [""] * len(lines)
+            if problem.difference is not None:
+                differences = problem.difference.filter(problem.mask).to_list()
+            for line, row, value, difference in zip(lines, rows, values, differences, strict=True):
                 shown = masked(value, column)
-                english, chinese = row_messages(problem.rule, problem.column, header, shown, detail)
+                english, chinese = row_messages(
+                    problem.rule, problem.column, header, shown, detail, difference=str(difference)
+                )
                 records.append(
                     (
                         line,

@@ -118,7 +118,9 @@ def file_rules() -> dict[str, Rule]:
     return _load()[1]
 
 
-def row_messages(rule_id: str, column: str, header: str, value: str, detail: str) -> tuple[str, str]:
+def row_messages(
+    rule_id: str, column: str, header: str, value: str, detail: str, *, difference: str = ""
+) -> tuple[str, str]:
     """English and Chinese sentence for a broken row rule, each ending in what to do.
 
     Plain replacement, not ``str.format``: a value may hold braces.
@@ -126,7 +128,8 @@ def row_messages(rule_id: str, column: str, header: str, value: str, detail: str
     known = row_rules()[rule_id]
 
     def fill(text: str) -> str:
-        for name, content in (("column", column), ("header", header), ("value", value), ("detail", detail)):
+        given = {"column": column, "header": header, "value": value, "detail": detail, "difference": difference}
+        for name, content in given.items():
             text = text.replace("{" + name + "}", content)
         return text
 

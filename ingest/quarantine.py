@@ -350,18 +350,35 @@ class Replay:
     report: LoadReport | None = None
 
 
+def waiting_for_reference(conn: Connection, contracts: dict[str, Contract]) -> list[int]:
+    """Loads with open entries that wait for what another feed lists, where that feed has landed something since."""
+    rows = conn.execute(
+        "select distinct load_id from quarantine.entry where is_open and starts_with(rule, %s) order by 1",
+        (_REFERENCE_RULES,),
+    ).fetchall()
+    files = open_files(conn, [int(str(load_id)) for (load_id,) in rows])
+    return [
+        file.load_id for file in files if file.feed in contracts and _landed_since(conn, file, contracts[file.feed])
+    ]
+
+
+def _landed_since(conn: Connection, file: OpenFile, contract: Contract) -> str:
+    """Feed that a file's rows wait for and that has landed something since; empty: none has."""
+    if not contract.depends_on or not any(rule.startswith(_REFERENCE_RULES) for rule in file.rules):
+        return ""
+    row = conn.execute(
+        "select feed from ledger.load where feed = any(%s) and status = 'landed' and load_id > %s limit 1",
+        (sorted(contract.depends_on), file.load_id),
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
 def _why(conn: Connection, file: OpenFile, contract: Contract) -> str:
     """What has changed since a file was loaded that may let its rows pass."""
     if file.contract_sha256 != contract.sha256:
         return "the contract or one of its code lists has changed"
-    if any(rule.startswith(_REFERENCE_RULES) for rule in file.rules) and contract.depends_on:
-        row = conn.execute(
-            "select feed from ledger.load where feed = any(%s) and status = 'landed' and load_id > %s limit 1",
-            (sorted(contract.depends_on), file.load_id),
-        ).fetchone()
-        if row:
-            return f"{row[0]} has been loaded since"
-    return ""
+    feed = _landed_since(conn, file, contract)
+    return f"{feed} has been loaded since" if feed else ""
 
 
 def replay(

@@ -24,6 +24,7 @@ NULL_WORDS = frozenset(
 _BLANKS = " \t\r\n\v\f\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _TRIM = _BLANKS + _INVISIBLE
+_ODD_BLANKS = frozenset(_TRIM) - frozenset(" \t\r\n\v\f")
 _SPACES = re.compile(f"[{_BLANKS}]+")
 _ALL_SPACE = re.compile(f"[{_TRIM}]+")
 _HAN_SPACE = re.compile(
@@ -44,6 +45,13 @@ class Parsed(NamedTuple):
 def trim(text: str) -> str:
     """Without blanks, ideographic spaces and invisible characters at both ends."""
     return text.strip(_TRIM)
+
+
+def has_odd_blank(text: str) -> bool:
+    """Whether a blank that cannot be told from none, or from an ordinary one, stands at either end."""
+    return len(text.strip(_TRIM)) != len(text) and bool(
+        set(text[: len(text) - len(text.lstrip(_TRIM))] + text[len(text.rstrip(_TRIM)) :]) & _ODD_BLANKS
+    )
 
 
 def nfkc(text: str) -> str:

@@ -25,6 +25,9 @@ NORMALIZED, QUARANTINED, EXACT, REJECTED, SAME = (
     "same_content",
 )
 ROWS_PER_QUARANTINE = 400
+_ROWS_PER_UNKNOWN = 30
+#: events by which a pupil comes, as the files spell them
+_ARRIVALS = ("转入", "复学")
 NOT_BREAKING = "\u00a0"
 IDEOGRAPHIC = "\u3000"
 
@@ -456,6 +459,15 @@ class _Injector:
         self.notes: list[tuple[int, int, int, Defect]] = []
         self.removed: dict[str, set[int]] = {}
         self.taken: list[set[int]] = [set() for _ in files]
+        # a pupil who leaves must stay on the register, or the event is quarantined too
+        self.leavers: set[str] = set()
+        for file in files:
+            if file.contract == "student_event":
+                self.leavers |= set(file.data.filter(~pl.col("event_type").is_in(_ARRIVALS))["student_number"])
+        self.registered: set[str] = set()
+        for file in files:
+            if file.contract == "pupil":
+                self.registered |= set(file.data["student_number"])
         self.kept: set[int] = set()
 
     def room(self, index: int) -> bool:
@@ -514,7 +526,7 @@ class _Injector:
                 )
             for row in numbered.iter_rows(named=True):
                 key = int(row["_key"])
-                if key in self.taken[index]:
+                if key in self.taken[index] or self._is_leaver(kind, row):
                     continue
                 old = row[kind.column] or ""
                 new = kind.change(old, row)
@@ -529,6 +541,70 @@ class _Injector:
                 done += 1
                 break
         return done
+
+    def _is_leaver(self, kind: Kind, row: Row) -> bool:
+        return (kind.contract, kind.outcome) == ("pupil", QUARANTINED) and row["student_number"] in self.leavers
+
+    def enroll_in_closed_school(self) -> None:
+        """Move a pupil to a school that has been merged into another one (B69)."""
+        closed: dict[str, list[tuple[int, str]]] = {}
+        for file in self.files:
+            if file.contract == "school":
+                merged = file.data.filter(_filled("predecessor_codes"))["predecessor_codes"].to_list()
+                codes = [code for text in merged for code in text.split("、")]
+                closed.setdefault(file.county, []).extend((file.year, code) for code in codes)
+        done = 0
+        for index in self.candidates("pupil", ("csv", "xlsx"), tuple(closed), (0, 9999)):
+            file = self.files[index]
+            codes = [code for year, code in closed[file.county] if year <= file.year]
+            if done == self.per_kind or not codes or not self.room(index):
+                continue
+            for key in self.rng.permutation(file.data.height)[:20].tolist():
+                row = file.data.row(key, named=True)
+                if key in self.taken[index] or row["student_number"] in self.leavers:
+                    continue
+                self._quarantine(index, key, "B69", "school_code", codes[0], "reference.closed_school")
+                done += 1
+                break
+
+    def _quarantine(self, index: int, key: int, kind: str, column: str, new: str, rule: str) -> None:
+        data = self.files[index].data
+        self.taken[index].add(key)
+        self.edits[index].setdefault(key, {})[column] = new
+        self.note(index, key, 0, kind, column, data[column][key] or "", new, QUARANTINED, rule)
+        self.bad[index] += 1
+        self.removed.setdefault(self.files[index].contract, set()).add(int(data["_row"][key]))
+
+    def report_unknown_leaver(self) -> None:
+        """Insert the withdrawal of a pupil who stood in no register (B80); a file may be small, for no row is lost."""
+        first = min(file.year for file in self.files if file.contract == "student_event")
+        done = 0
+        for index in self.candidates("student_event", ("csv", "xlsx"), (), (first + 1, 9999)):
+            data = self.files[index].data
+            if done == self.per_kind or self.bad[index] or data.height < _ROWS_PER_UNKNOWN:
+                continue
+            found = data.with_row_index("_key").filter(
+                ~pl.col("event_type").is_in(_ARRIVALS) & pl.col("student_number").str.starts_with("G")
+            )
+            for row in found.iter_rows(named=True):
+                key = int(row["_key"])
+                number = str(row["student_number"])[1:]
+                body = f"{number[:14]}{(int(number[14:17]) + 998) % 1000:03d}"
+                invented = body + check_character(body)
+                if key in self.taken[index] or row["id_number"] != number or f"G{invented}" in self.registered:
+                    continue
+                cells = {
+                    "event_number": f"{row['event_number']}9",
+                    "student_number": f"G{invented}",
+                    "id_number": invented,
+                }
+                self.taken[index].add(key)
+                self.inserts[index].append((key, cells))
+                new = cells["student_number"]
+                self.note(index, key, 1, "B80", "student_number", "", new, QUARANTINED, "reference.unknown_pupil")
+                self.bad[index] += 1
+                done += 1
+                break
 
     def repeat(self, contract: str, kind: str, outcome: str, rule: str, column: str, change: Change) -> None:
         """Insert a second copy of a row behind it: exactly equal, or with one other cell."""
@@ -562,7 +638,7 @@ class _Injector:
                 continue
             data = self.files[index].data
             key = int(self.rng.integers(data.height))
-            if key in self.taken[index]:
+            if key in self.taken[index] or data["student_number"][key] in self.leavers:
                 continue
             self.taken[index].add(key)
             fields = len(self.files[index].columns) - 6
@@ -655,6 +731,8 @@ def inject(files: list[FeedFile], tables: dict[str, pl.DataFrame], seed: int) ->
     injector.repeat("poor_person", "M19b", EXACT, "duplicate.exact", "person_name", _always)
     injector.repeat("student_event", "M19c", EXACT, "duplicate.exact", "event_number", _always)
     injector.cut()
+    injector.enroll_in_closed_school()
+    injector.report_unknown_leaver()
     result = injector.finish()
     _blank_rows(result, injector.kept)
     _resend(result, resent)

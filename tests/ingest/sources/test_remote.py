@@ -336,7 +336,7 @@ def test_the_pipelines_tasks_say_what_waits_and_what_is_elsewhere(
         pipeline.list_feeds(settings)
     assert pipeline.load_feed(settings, "student_event")["files"] == 0
     monkeypatch.delenv("EDUPA_SOURCE_ADMIN_AREA")
-    assert "pupil" in pipeline.list_feeds(settings).others
+    assert "pupil" in pipeline.list_feeds(settings)[2]
     done = pipeline.load_feed(settings, "pupil")
     captured = capsys.readouterr()
     said = captured.out + captured.err
