@@ -25,7 +25,7 @@ NORMALIZED, QUARANTINED, EXACT, REJECTED, SAME = (
     "same_content",
 )
 ROWS_PER_QUARANTINE = 400
-_ROWS_PER_UNKNOWN = 30
+ROWS_PER_UNKNOWN = 30
 #: events by which a pupil comes, as the files spell them
 _ARRIVALS = ("转入", "复学")
 NOT_BREAKING = "\u00a0"
@@ -581,7 +581,7 @@ class _Injector:
         done = 0
         for index in self.candidates("student_event", ("csv", "xlsx"), (), (first + 1, 9999)):
             data = self.files[index].data
-            if done == self.per_kind or self.bad[index] or data.height < _ROWS_PER_UNKNOWN:
+            if done == self.per_kind or self.bad[index] or data.height < ROWS_PER_UNKNOWN:
                 continue
             found = data.with_row_index("_key").filter(
                 ~pl.col("event_type").is_in(_ARRIVALS) & pl.col("student_number").str.starts_with("G")

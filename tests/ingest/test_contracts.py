@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import yaml
 
 import ingest
 from ingest import Contract, ContractError, load_contracts
+from ingest.across import ACROSS_CHECKS
 from ingest.checks import CHECKS
 from ingest.codelists import CodeListError, load_code_list, load_code_lists
-from ingest.contract import FOLDER, parse_contract
-from ingest.file_checks import BLOCK_CHECKS
+from ingest.contract import FOLDER, LOOKUP_CHECKS, parse_contract
 
 FEEDS = (
     "admin_area",
@@ -95,7 +96,27 @@ def test_every_check_is_used_and_exists(contracts: dict[str, Contract]) -> None:
     # the matrix brings a feed that this release does not have, for checks that only such feeds need
     others = ingest.load_contracts(Path(__file__).parent / "matrix" / "contracts")
     used = {check.kind for contract in [*contracts.values(), *others.values()] for check in contract.checks}
-    assert used == {*CHECKS, *BLOCK_CHECKS}
+    assert used == {*CHECKS, *ACROSS_CHECKS, *LOOKUP_CHECKS}
+
+
+def test_a_lookup_that_names_what_the_other_feed_lacks_is_refused(tmp_path: Path) -> None:
+    for source in FOLDER.glob("*.odcs.yaml"):
+        shutil.copy(source, tmp_path)
+    path = tmp_path / "student_event.odcs.yaml"
+    whole = path.read_text(encoding="utf-8")
+    for old, new, words in (
+        ("id_number: person_token}", "id_number: id_number}", "feed pupil has no 'id_number'"),
+        (
+            "- {school_year: {fact: period, schoolYear: true, years: -1}, county",
+            "- {county",
+            "has no 'scope county_code'",
+        ),
+        ("          feed: pupil\n", "          feed: pupils\n", "refers to unknown feed 'pupils'"),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new), encoding="utf-8")
+        with pytest.raises(ingest.ContractError, match=words):
+            ingest.load_contracts(tmp_path)
 
 
 def test_rules_named_in_contracts_have_messages(contracts: dict[str, Contract]) -> None:
