@@ -28,7 +28,7 @@ from warehouse.connection import connect
 
 FORMAT = "edupa-manifest-1"
 SECRET = "release_signing_key"
-PUBLIC_KEYS = "release_public_keys"
+PUBLIC_KEY = "release_public_key_{}.pem"
 
 # columns of ledger.release that live on after the freeze, or that the manifest holds in another place
 LIVING = frozenset(
@@ -129,7 +129,7 @@ def _new_key(config: WarehouseConfig) -> None:
             f"the signing key cannot be written to {path}: {error.strerror}; make it there with"
             " `openssl genpkey -algorithm ed25519`, readable by its owner only"
         ) from error
-    _write_once(config.secret_path(PUBLIC_KEYS) / f"{key_id_of(public)}.pem", public_pem(public), 0o644)
+    _write_once(config.secret_path(PUBLIC_KEY.format(key_id_of(public))), public_pem(public), 0o644)
 
 
 def _read_private(config: WarehouseConfig) -> Ed25519PrivateKey:
@@ -331,7 +331,7 @@ def key_files(paths: Iterable[Path]) -> dict[str, Ed25519PublicKey]:
 
 def own_keys(config: WarehouseConfig) -> dict[str, Ed25519PublicKey]:
     """Public keys that the secrets folder vouches for, by key id: those kept there, and that of the private key."""
-    keys = key_files(sorted(config.secret_path(PUBLIC_KEYS).glob("*.pem")))
+    keys = key_files(sorted(config.secrets_dir.glob(PUBLIC_KEY.format("*"))))
     if os.access(config.secret_path(SECRET), os.R_OK):
         public = _read_private(config).public_key()
         keys[key_id_of(public)] = public
