@@ -312,7 +312,10 @@ def mart_pages() -> dict[str, str]:
 def role_pages() -> dict[str, str]:
     """docs/roles.md from the matrix that a test tries cell by cell."""
     matrix = yaml.safe_load((ROOT / "warehouse" / "roles.yaml").read_text(encoding="utf-8"))
-    roles: dict[str, dict[str, str]] = matrix["roles"]
+    roles: dict[str, dict[str, Any]] = matrix["roles"]
+
+    def names(listed: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in listed)
 
     def shown(role: str, thing: str) -> str:
         said = matrix["grants"][role].get(thing, [])
@@ -320,10 +323,17 @@ def role_pages() -> dict[str, str]:
             return "; ".join(f"{name.split('.')[-1]}: {', '.join(verbs)}" for name, verbs in said.items())
         return ", ".join(said) or "·"
 
-    rows = [
-        (f"**{thing}**<br>{halves(about['holds'])[0]}", *(shown(role, thing) for role in roles))
-        for thing, about in matrix["objects"].items()
-    ]
+    people = [role for role, about in roles.items() if about.get("login", True) or about.get("group")]
+    owners = [role for role in roles if role not in people]
+
+    def grid(columns: Sequence[str]) -> str:
+        rows = [
+            (f"**{thing}**<br>{halves(about['holds'])[0]}", *(shown(role, thing) for role in columns))
+            for thing, about in matrix["objects"].items()
+            if any(shown(role, thing) != "·" for role in columns) or columns == people
+        ]
+        return table(("对象 object", *(f"`{role}`" for role in columns)), rows)
+
     return {
         "roles.md": page(
             "角色与权限 roles",
@@ -336,10 +346,28 @@ def role_pages() -> dict[str, str]:
                 [(f"`{role}`", about["does_zh"], about["does_en"]) for role, about in roles.items()],
             ),
             "## 矩阵 matrix",
-            table(("对象 object", *(f"`{role}`" for role in roles)), rows),
-            f"建模式 may create schemas: {', '.join(matrix['create_schema'])}; "
-            f"可代行封存角色 may act as edupa_sealed: {', '.join(matrix['act_as_sealed'])}. "
-            "`edupa_sealed` 不能登录 cannot log in; `edupa_admin` 仅用于迁移 is for migrations only.",
+            grid(people),
+            "## 属主 owners\n\n不能登录的角色，只拥有对象或只在函数、视图内使用。"
+            "Roles that cannot log in: they own things, or act inside a function or view.",
+            grid(owners),
+            "## 其他 what else",
+            table(
+                ("", ""),
+                [
+                    ("可建模式 may create schemas", names(matrix["create_schema"])),
+                    ("可建临时表 may create temporary tables", names(matrix["temporary"])),
+                    *(
+                        (f"`{role}` 可代行 may act as, or holds", names(others))
+                        for role, others in matrix["memberships"].items()
+                    ),
+                    *(
+                        (f"可调用 may call `{function}`", names(holders))
+                        for function, holders in matrix["functions"].items()
+                    ),
+                ],
+            ),
+            "其余函数只有属主可用。`edupa_admin` 仅用于迁移 — all other functions belong to their owners; "
+            "`edupa_admin` is for migrations only.",
         )
     }
 

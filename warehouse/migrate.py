@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from warehouse.access import apply_grants
 from warehouse.config import LOGIN_ROLES, ConfigError, WarehouseConfig
 from warehouse.connection import connect, connection_parts
 
@@ -46,7 +47,7 @@ def _set_passwords(config: WarehouseConfig, admin: psycopg.Connection[tuple[obje
 
 
 def migrate(config: WarehouseConfig, folder: Path = MIGRATIONS) -> list[str]:
-    """Bring the warehouse to the newest schema.
+    """Bring the warehouse to the newest schema and its privileges to the matrix (warehouse/roles.yaml).
 
     Returns:
         Names of the migrations applied now, in order.
@@ -80,6 +81,7 @@ def migrate(config: WarehouseConfig, folder: Path = MIGRATIONS) -> list[str]:
                 admin.execute(text.encode())
                 admin.execute("insert into migration.applied (name, sha256) values (%s, %s)", (name, digest))
             applied_now.append(name)
+        apply_grants(admin)
         _set_passwords(config, admin)
     return applied_now
 

@@ -15,11 +15,12 @@ from collections.abc import Callable, Sequence
 import psycopg
 from psycopg import sql
 
+from warehouse.access import load_matrix
 from warehouse.canonical import Connection, ReleaseError, columns_of, key_of, partition_of, schema_of, texts_of
 from warehouse.failpoint import hit
 
-READERS = ("edupa_evaluator", "edupa_bi", "edupa_auditor", "edupa_publisher", "edupa_prerelease")
-CITERS = ("edupa_evaluator", "edupa_auditor", "edupa_prerelease")
+READERS = load_matrix().holders("marts")
+CITERS = load_matrix().holders("pinned release")
 LOCK_TIMEOUT_MS = 20
 GIVE_UP_AFTER_S = 120.0
 DEADLOCK_RETRIES = 3

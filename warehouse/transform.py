@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from warehouse.access import grant_schema
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
 from warehouse.connection import connect, connection_parts
 
@@ -46,15 +47,12 @@ def dbt_environment(config: WarehouseConfig) -> dict[str, str]:
 
 
 def make_candidate_schema(config: WarehouseConfig, schema: str) -> None:
-    """Empty schema for the marts of one run, into which the publisher may look; what was left there is dropped."""
+    """Empty schema for the marts of one run, with the privileges of a candidate; what was left there is dropped."""
     name = sql.Identifier(schema)
     with connect("transform", config) as conn:
         conn.execute(sql.SQL("drop schema if exists {} cascade").format(name))
         conn.execute(sql.SQL("create schema {}").format(name))
-        conn.execute(sql.SQL("grant usage on schema {} to edupa_publisher").format(name))
-        conn.execute(
-            sql.SQL("alter default privileges in schema {} grant select on tables to edupa_publisher").format(name)
-        )
+        grant_schema(conn, "candidate", schema)
 
 
 def run_dbt(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from psycopg import sql
 
 import ingest
 from expectations.gate import Judgement, facts, judge
@@ -23,7 +22,7 @@ from tests.conftest import make_warehouse
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect, connection_parts
 from warehouse.server import stop
-from warehouse.transform import run_dbt
+from warehouse.transform import make_candidate_schema, run_dbt
 
 if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
@@ -61,8 +60,7 @@ def province() -> Iterator[Province]:
         ingest.ensure_landing(conn, contracts)
     for feed in contracts:
         ingest.load_feed(feed, extracts, contracts, config)
-    with connect("transform", config) as conn:
-        conn.execute(sql.SQL("create schema {}").format(sql.Identifier(CANDIDATE)))
+    make_candidate_schema(config, CANDIDATE)
     # models only: their tests are dbt's own and run in tests/dbt
     run_dbt(["seed"], config)
     run_dbt(["run"], config, variables={"evaluation_year": YEAR, "candidate_schema": CANDIDATE})

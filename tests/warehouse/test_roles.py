@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-import yaml
 
 from tests.conftest import make_warehouse
 from tests.warehouse.test_release import SCHEMA, build_candidate, judge, publish
-from warehouse.config import LOGIN_ROLES, PROJECT_ROOT, WarehouseConfig
+from warehouse.access import ROLES_FILE, AccessError, apply_grants, database_role, differences, load_matrix, read_matrix
+from warehouse.config import LOGIN_ROLES, WarehouseConfig
 from warehouse.connection import connect
 from warehouse.server import stop
 
-MATRIX: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "warehouse" / "roles.yaml").read_text(encoding="utf-8"))
+MATRIX = load_matrix()
 PROBE = "role_probe"
 PLACES = {
     "<feed>": PROBE,
@@ -27,6 +25,7 @@ PLACES = {
     "<model>": PROBE,
     "<candidate>": SCHEMA,
     "<partition>": "releases.county_evaluation__2019_1_0",
+    "<mart>": "county_evaluation",
     "<pinned>": "release_2019_1_0",
 }
 
@@ -80,27 +79,24 @@ def allowed(conn: psycopg.Connection[tuple[object, ...]], statement: str) -> boo
     return True
 
 
-def granted(role: str, thing: str, relation: str) -> dict[str, set[str] | None]:
-    """Verbs that the matrix grants on a relation; columns of a partial update, None: the whole row."""
-    said = MATRIX["grants"][role].get(thing, [])
-    if isinstance(said, dict):
-        said = said.get(relation, [])
-    found: dict[str, set[str] | None] = {}
-    for verb in said:
-        if verb == "all":
-            return dict.fromkeys(MATRIX["verbs"])
-        if part := re.fullmatch(r"(\w+)\((.+)\)", verb):
-            found[part[1]] = {column.strip() for column in part[2].split(",")}
-        else:
-            assert verb in MATRIX["verbs"], verb
-            found[verb] = None
-    return found
+def holds(
+    conn: psycopg.Connection[tuple[object, ...]], role: str, verb: str, on: str, column: str | None = None
+) -> bool:
+    """Whether a role that nobody logs in as has a privilege: trying would not tell, a view of its own takes no rows."""
+    who = database_role(role)
+    if "." not in on:
+        done = conn.execute("select has_schema_privilege(%s, %s, %s)", (who, on, verb))
+    elif column is not None:
+        done = conn.execute("select has_column_privilege(%s, %s, %s, %s)", (who, on, column, verb))
+    elif verb in ("select", "insert"):
+        done = conn.execute("select has_any_column_privilege(%s, %s, %s)", (who, on, verb))
+    else:
+        done = conn.execute("select has_table_privilege(%s, %s, %s)", (who, on, verb))
+    return done.fetchone() == (True,)
 
 
 def test_matrix_names_every_role_and_every_schema(published: WarehouseConfig) -> None:
-    assert set(MATRIX["roles"]) == set(MATRIX["grants"]) == set(LOGIN_ROLES)
-    for role, grants in MATRIX["grants"].items():
-        assert set(grants) <= set(MATRIX["objects"]), role
+    assert set(MATRIX.login_roles()) == set(LOGIN_ROLES)
     with connect("admin", published) as conn:
         schemas = {
             str(row[0])
@@ -117,8 +113,8 @@ def test_matrix_names_every_role_and_every_schema(published: WarehouseConfig) ->
                 " and c.relkind in ('r', 'v', 'p')"
             )
         }
-    assert schemas == {placed(thing["schema"]) for thing in MATRIX["objects"].values()}
-    tried = {placed(relation) for thing in MATRIX["objects"].values() for relation in thing["relations"]}
+    assert schemas == {placed(thing["schema"]) for thing in MATRIX.objects.values()}
+    tried = {placed(relation) for thing in MATRIX.objects.values() for relation in thing["relations"]}
     assert tables <= tried, f"not in the matrix: {tables - tried}"
 
 
@@ -134,15 +130,26 @@ def test_every_cell_of_the_matrix_is_what_the_server_does(
     columns: dict[str, list[str]] = {}
     for relation, column in rows:
         columns.setdefault(str(relation), []).append(str(column))
-    for role in LOGIN_ROLES:
-        with connect(role, published) as conn:
+    with connect("admin", published) as admin:
+        functions = {
+            str(row[0]): (int(str(row[1])), str(row[2]))
+            for row in admin.execute(
+                "select n.nspname || '.' || p.proname, p.oid, pg_get_userbyid(p.proowner) from pg_proc p"
+                " join pg_namespace n on n.oid = p.pronamespace"
+                " where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'public')"
+            )
+        }
+    assert set(MATRIX.functions) <= set(functions)
+    for role, about in MATRIX.roles.items():
+        logs_in = about.get("login", True)
+        with connect(role if logs_in else "admin", published) as conn:
             # each cell is a savepoint in one transaction
             conn.execute("set lock_timeout = '5s'")
-            for thing, about in MATRIX["objects"].items():
+            for thing, about in MATRIX.objects.items():
                 schema = placed(about["schema"])
                 for template in about["relations"]:
                     relation = placed(template)
-                    grants = granted(role, thing, template)
+                    grants = MATRIX.verbs(role, thing, template)
                     statements = {
                         "select": f"select * from {relation} limit 0",
                         "insert": f"insert into {relation} default values",
@@ -154,23 +161,91 @@ def test_every_cell_of_the_matrix_is_what_the_server_does(
                     }
                     for verb, statement in statements.items():
                         cells += 1
-                        if allowed(conn, statement) != (verb in grants):
+                        asked = schema if verb == "create" else relation
+                        does = allowed(conn, statement) if logs_in else holds(conn, role, verb, asked)
+                        if does != (verb in grants):
                             wrong.append(f"{role} {verb} {relation}: matrix says {verb in grants}")
                     for column in columns[relation]:
                         cells += 1
-                        named = grants.get("update", set())
-                        expected = "update" in grants and (named is None or column in named)
-                        if allowed(conn, f'update {relation} set "{column}" = default where false') != expected:
+                        named = grants.get("update", frozenset())
+                        expected = named is None or column in named
+                        statement = f'update {relation} set "{column}" = default where false'
+                        does = allowed(conn, statement) if logs_in else holds(conn, role, "update", relation, column)
+                        if does != expected:
                             wrong.append(f"{role} update {relation}.{column}: matrix says {expected}")
+            for name, (function, owner) in functions.items():
+                cells += 1
+                row = conn.execute(
+                    "select has_function_privilege(%s, %s::oid, 'execute')", (database_role(role), function)
+                )
+                expected = role in MATRIX.functions.get(name, ()) or owner == database_role(role)
+                if row.fetchone() != (expected,):
+                    wrong.append(f"{role} execute {name}: matrix says {expected}")
+            if not logs_in:
+                continue
             cells += 2
-            if allowed(conn, "create schema role_probe_made") != (role in MATRIX["create_schema"]):
+            if allowed(conn, "create schema role_probe_made") != (role in MATRIX.create_schema):
                 wrong.append(f"{role} create schema")
-            if allowed(conn, "set local role edupa_sealed") != (role in MATRIX["act_as_sealed"]):
-                wrong.append(f"{role} acts as edupa_sealed")
+            if allowed(conn, "create temporary table role_probe_made ()") != (role in MATRIX.temporary):
+                wrong.append(f"{role} create temporary table")
+            for other in set(MATRIX.roles) - {role}:
+                cells += 1
+                expected = other in MATRIX.memberships.get(role, ())
+                if allowed(conn, f"set local role {database_role(other)}") != expected:
+                    wrong.append(f"{role} acts as {other}")
     with capsys.disabled():
         print(f"\nroles: {cells} cells tried, {len(wrong)} wrong")
-    assert wrong == []
-    assert cells > 1500
+    assert not wrong, "\n".join(wrong)
+    assert cells > 3104
+
+
+def test_what_the_matrix_does_not_name_is_taken_away_and_what_it_names_is_given(published: WarehouseConfig) -> None:
+    with connect("admin", published, autocommit=True) as conn:
+        assert differences(conn) == []
+        conn.execute(
+            "create role passer_by;"
+            "grant select on core.role_probe to edupa_bi, public;"
+            "grant select on vault.person_identity to passer_by with grant option;"
+            "grant update (status, reason) on ledger.release to edupa_gatekeeper, edupa_publisher;"
+            "grant insert (feed) on ledger.load to edupa_auditor;"
+            "grant usage, create on schema core to edupa_bi;"
+            "grant usage on schema vault to public;"
+            "grant edupa_ingest to edupa_bi;"
+            "grant execute on function releases.refuse_change() to public;"
+            "alter default privileges for role edupa_transform grant select on tables to edupa_bi;"
+            "alter default privileges for role edupa_ingest in schema vault grant select on tables to edupa_bi;"
+            "revoke select on marts.county_evaluation from edupa_bi;"
+            "revoke usage on schema marts from edupa_evaluator;"
+            "revoke update (published_at) on ledger.release from edupa_publisher;"
+            "revoke edupa_sealed from edupa_publisher"
+        )
+        try:
+            found = apply_grants(conn)
+            texts = [change.text for change in found]
+            assert len(found) == 17, texts
+            # PUBLIC loses first
+            assert [text.endswith("from public") for text in texts][:3] == [True, True, True]
+            assert differences(conn) == []
+            assert apply_grants(conn) == []
+        finally:
+            conn.execute("drop owned by passer_by; drop role passer_by")
+    with connect("bi", published) as reader:
+        assert allowed(reader, "select * from marts.county_evaluation")
+        assert not allowed(reader, "select * from core.role_probe")
+
+
+def test_a_matrix_that_names_what_it_does_not_know_is_refused() -> None:
+    text = ROLES_FILE.read_text(encoding="utf-8")
+    for wrong, message in (
+        (text.replace("    vault: [all]", "    vaults: [all]"), "grants of ingest name no object.*vaults"),
+        (text.replace("    vault: [all]", "    vault: [peek]"), "ingest, vault: unknown verb peek"),
+        (text.replace("temporary: [ingest", "temporary: [nobody"), "temporary names no role.*nobody"),
+        (text.replace("      ledger.file: [select]", "      ledger.fil: [select]"), "no such relation: ledger.fil"),
+        (text.replace("\n  bi:\n", "\n  bj:\n"), "roles and grants differ: bi, bj"),
+    ):
+        assert wrong != text
+        with pytest.raises(AccessError, match=message):
+            read_matrix(wrong)
 
 
 def test_nobody_logs_in_as_the_owner_of_releases(published: WarehouseConfig) -> None:
