@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from expectations.decide import Decision, Outcome, Verdict, decide, verdicts
 from expectations.extra import ExtraRule, check_ids, finding_of
-from expectations.report import Finding, compose, make_finding, write
-from expectations.runner import EVERYWHERE, Cell, failing_cells, make_context, run_suite
+from expectations.matrix import Cell, CellVerdict, County, cell_verdicts, for_people
+from expectations.policy import Weights, weigh_all
+from expectations.report import Finding, Place, compose, failing_places, make_finding, write
+from expectations.runner import EVERYWHERE, compute_batch, examined, make_context, run_suite
 from expectations.snapshot import SnapshotConnection, open_snapshot
-from expectations.store import insert_gate_run, insert_results
+from expectations.store import insert_cells, insert_gate_run, insert_results
 from expectations.suite import SUITES, Boundary, BoundaryRules, Suite, load_suites
 from expectations.waivers import Refusal, apply, waivers_of
 from warehouse import failpoint
@@ -98,10 +102,33 @@ class GateReport:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one look at a snapshot gave."""
+    """What one look at a snapshot gave.
+
+    Attributes:
+        made: one verdict per rule, weighed by the policy for plan and other counties.
+        findings: the rules that failed, with their places, blocking ones first.
+        asked: suite -> number of its rules.
+        examined: suite -> county × period of its batch.
+        counties: all there are, those of the plan first.
+        weights: what a failure in other counties means.
+        seconds: suite -> wall time.
+    """
 
     made: tuple[Verdict, ...]
     findings: tuple[Finding, ...]
+    asked: Mapping[str, int]
+    examined: Mapping[str, frozenset[Cell]]
+    counties: tuple[County, ...]
+    weights: Weights
+    seconds: Mapping[str, float]
+
+    def cells(self, findings: Sequence[Finding]) -> tuple[CellVerdict, ...]:
+        """One verdict per suite × county × period.
+
+        Args:
+            findings: these, or the same with the places that waivers cover marked.
+        """
+        return cell_verdicts(self.asked, self.examined, findings, self.weights.weigh)
 
 
 def facts(evaluation_year: int, candidate_schema: str | None) -> dict[str, object]:
@@ -129,12 +156,20 @@ def _subject_hash(conn: SnapshotConnection, rules: BoundaryRules) -> str:
     return str(row[0]) if row and row[0] else hashlib.sha256(b"").hexdigest()
 
 
-def _area_names(conn: SnapshotConnection, rules: BoundaryRules) -> dict[str, str]:
+def _rows(conn: SnapshotConnection, query: str) -> list[tuple[Any, ...]]:
     try:
-        return {str(code): str(name) for code, name in conn.execute(rules.area_names.encode()).fetchall()}
+        return conn.execute(query.encode()).fetchall()
     except psycopg.Error:
+        # nothing there to ask; the suites say so rule by rule
         conn.rollback()
-        return {}
+        return []
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.monotonic() - began
 
 
 def judge(
@@ -153,29 +188,49 @@ def judge(
         suites: of the boundary.
         extra: rules evaluated elsewhere.
     """
-    names = _area_names(conn, rules)
+    names = {str(code): str(name) for code, name in _rows(conn, rules.area_names)}
+    counties = tuple(County(str(code), str(name), is_plan) for code, name, is_plan in _rows(conn, rules.counties))
+    weights = Weights({county.code for county in counties if not county.is_plan}, rules.policy.other_counties)
+    seconds: dict[str, float] = {}
+    computed: list[Suite] = []
+    for suite in suites:
+        with _timed(seconds, suite.name):
+            computed.append(compute_batch(conn, suite))
+        failpoint.hit("gate.suite")
+    conn.forbid_writing()
     outcomes: list[Outcome] = []
-    for suite in suites:
-        outcomes += run_suite(context, conn, suite)
+    seen: dict[str, frozenset[Cell]] = {}
+    for suite in computed:
+        with _timed(seconds, suite.name):
+            outcomes += run_suite(context, conn, suite)
+            seen[suite.name] = examined(conn, suite)
     outcomes += [rule.outcome for rule in extra]
-    declared = {e.id: e.severity for suite in suites for e in suite.expectations}
+    rules_of = {e.id: (suite, e) for suite in computed for e in suite.expectations}
+    declared = {expectation_id: e.severity for expectation_id, (_, e) in rules_of.items()}
     declared |= {rule.expectation_id: rule.severity for rule in extra}
+    places = {rule.expectation_id: rule.places for rule in extra}
     made = verdicts(declared, outcomes)
+    for verdict in made:
+        if not verdict.success and verdict.expectation_id in rules_of:
+            suite, expectation = rules_of[verdict.expectation_id]
+            with _timed(seconds, suite.name):
+                found = failing_places(conn, suite, expectation, names) if verdict.error is None else ()
+            places[verdict.expectation_id] = found or (Place(EVERYWHERE, "", EVERYWHERE, 0, None),)
+    fixed = {e.id for _, e in rules_of.values() if not e.waivable} | {rule.expectation_id for rule in extra}
+    where = {expectation_id: {place.county_code for place in found} for expectation_id, found in places.items()}
+    made = weigh_all(made, where, fixed, weights)
     failed = {verdict.expectation_id: verdict for verdict in made if not verdict.success}
-    findings: list[Finding] = []
-    for suite in suites:
-        for expectation in suite.expectations:
-            if verdict := failed.get(expectation.id):
-                if verdict.error is None:
-                    cells = failing_cells(conn, suite, expectation)
-                else:
-                    cells = (Cell(EVERYWHERE, EVERYWHERE, 0, None),)
-                findings.append(make_finding(suite, expectation, verdict, cells, names))
+    findings = [
+        make_finding(*rules_of[expectation_id], verdict, places[expectation_id])
+        for expectation_id, verdict in failed.items()
+        if expectation_id in rules_of
+    ]
     findings += [
         finding_of(rule, failed[rule.expectation_id], names) for rule in extra if rule.expectation_id in failed
     ]
     findings.sort(key=lambda finding: finding.severity != "block")
-    return Judgement(made, tuple(findings))
+    asked = Counter([suite.name for suite, _ in rules_of.values()] + [rule.suite for rule in extra])
+    return Judgement(made, tuple(findings), asked, seen, counties, weights, seconds)
 
 
 def run_gate(
@@ -224,6 +279,7 @@ def run_gate(
     finally:
         conn.release()
     failpoint.hit("gate.arrival" if boundary == "arrival" else "gate.candidate")
+    titles = {suite.name: suite.title for suite in suites} | {rule.suite: rule.title for rule in extra}
     suite_of: Mapping[str, str] = {e.id: suite.name for suite in suites for e in suite.expectations} | {
         rule.expectation_id: rule.suite for rule in extra
     }
@@ -231,6 +287,7 @@ def run_gate(
         blocking = [finding.expectation_id for finding in judgement.findings if finding.severity == "block"]
         waived = apply(judgement.findings, waivers_of(ledger, boundary, blocking), subject_hash)
         decision = decide(judgement.made, waived.rules)
+        cells = judgement.cells(waived.findings)
         gate_run_id = insert_gate_run(
             ledger,
             boundary=boundary,
@@ -244,6 +301,7 @@ def run_gate(
             policy=rules.policy,
         )
         insert_results(ledger, gate_run_id, suite_of, judgement.made, waived.findings)
+        insert_cells(ledger, gate_run_id, cells)
         seconds = time.monotonic() - began
         # the page is on disk before the ledger points to it
         page = write(
@@ -258,6 +316,9 @@ def run_gate(
                 suites=suites,
                 extra=extra,
                 waived=waived,
+                matrix=for_people(cells, judgement.counties, titles),
+                counties=judgement.counties,
+                suite_seconds=judgement.seconds,
                 started_at=started_at,
                 seconds=seconds,
             ),

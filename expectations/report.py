@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expectations.decide import Decision, Verdict
-from expectations.runner import EVERYWHERE, Cell
+from expectations.runner import EVERYWHERE, failing_cells
+from expectations.snapshot import SnapshotConnection
 from expectations.suite import BoundaryRules, Expectation, Severity, Suite, Text
 
 if TYPE_CHECKING:
     from expectations.extra import ExtraRule
+    from expectations.matrix import County
     from expectations.waivers import Waived
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,10 +66,18 @@ class Finding:
     waivable: bool
 
 
-def make_finding(
-    suite: Suite, expectation: Expectation, verdict: Verdict, cells: Iterable[Cell], names: Mapping[str, str]
-) -> Finding:
-    """Join a failed rule with the names of the places where it failed."""
+def failing_places(
+    conn: SnapshotConnection, suite: Suite, expectation: Expectation, names: Mapping[str, str]
+) -> tuple[Place, ...]:
+    """Where a rule failed, with the names of the areas."""
+    return tuple(
+        Place(cell.place, names.get(cell.place, ""), cell.time, cell.affected, cell.observed)
+        for cell in failing_cells(conn, suite, expectation)
+    )
+
+
+def make_finding(suite: Suite, expectation: Expectation, verdict: Verdict, places: tuple[Place, ...]) -> Finding:
+    """A rule that failed, with all that its owner is told."""
     return Finding(
         suite=suite.name,
         title=suite.title,
@@ -78,9 +88,7 @@ def make_finding(
         why=expectation.why,
         how_to_fix=expectation.how_to_fix,
         error=verdict.error,
-        places=tuple(
-            Place(cell.place, names.get(cell.place, ""), cell.time, cell.affected, cell.observed) for cell in cells
-        ),
+        places=places,
         waivable=expectation.waivable,
     )
 
@@ -145,6 +153,9 @@ def compose(
     suites: Iterable[Suite],
     extra: Sequence[ExtraRule],
     waived: Waived,
+    matrix: Sequence[Mapping[str, Any]],
+    counties: Sequence[County],
+    suite_seconds: Mapping[str, float],
     started_at: datetime,
     seconds: float,
 ) -> dict[str, Any]:
@@ -170,12 +181,16 @@ def compose(
         "subject_hash": subject_hash,
         "started_at": started_at.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
+        "suite_seconds": {suite: round(took, 2) for suite, took in suite_seconds.items()},
+        "policy": asdict(rules.policy),
         "summary": {
             "rules": sum(len(suite.expectations) for suite in listed) + len(extra),
             "blocking": severities["block"],
             "warning": severities["warn"],
             "waived": len(waived.rules),
         },
+        "matrix": list(matrix),
+        "county_list": [asdict(county) for county in counties],
         "counties": _by_county(ordered),
         "findings": [asdict(finding) | {"waived": finding.expectation_id in waived.rules} for finding in ordered],
         "waivers": _waivers(waived),

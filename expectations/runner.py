@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -126,6 +126,41 @@ def _missing_table(conn: SnapshotConnection, suite: Suite) -> str | None:
         if not row or not row[0]:
             return table
     return None
+
+
+def compute_batch(conn: SnapshotConnection, suite: Suite) -> Suite:
+    """Compute the batch of a suite once; a rule asks it several times, and it may scan millions of rows.
+
+    Returns:
+        The suite over a temporary table; the suite as it was where it reads a table, or where the batch cannot be
+        computed, so that its rules say so.
+    """
+    if suite.query is None or _missing_table(conn, suite):
+        return suite
+    table = sql.Identifier("pg_temp", f"{suite.boundary}_{suite.name}")
+    try:
+        # no parameters: psycopg then leaves percent signs of the SQL alone
+        conn.execute(sql.SQL("create temporary table {} on commit drop as {}").format(table, sql.SQL(suite.query)))
+        conn.execute(sql.SQL("analyze {}").format(table))
+    except psycopg.Error:
+        conn.rollback()
+        return suite
+    conn.keep()
+    return replace(suite, query=f"select * from {table.as_string(conn)}")
+
+
+def examined(conn: SnapshotConnection, suite: Suite) -> frozenset[tuple[str, str]]:
+    """County (or area) × period of every row of a suite's batch; empty where it cannot be read."""
+    batch = f"({suite.query})" if suite.query is not None else ".".join(suite.table or ())
+    try:
+        found = conn.execute(
+            f"select distinct coalesce(({suite.place})::text, '*'), coalesce(({suite.time})::text, '*')"
+            f" from {batch} batch".encode()
+        ).fetchall()
+    except psycopg.Error:
+        conn.rollback()
+        return frozenset()
+    return frozenset((str(place), str(time)) for place, time in found)
 
 
 def run_suite(context: EphemeralDataContext, conn: SnapshotConnection, suite: Suite) -> list[Outcome]:

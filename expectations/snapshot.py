@@ -22,6 +22,18 @@ class SnapshotConnection(psycopg.Connection[tuple[Any, ...]]):
         """Mark the point to which a failed statement is undone; once, after the transaction was opened."""
         self.execute("savepoint held")
 
+    def keep(self) -> None:
+        """Move the mark: what was done so far outlives a failed statement."""
+        self.execute("release savepoint held")
+        self.hold()
+
+    def forbid_writing(self) -> None:
+        """From here on the transaction only reads."""
+        # outside the mark: what is set within one ends with it
+        self.execute("release savepoint held")
+        self.execute("set transaction read only")
+        self.hold()
+
     def commit(self) -> None:
         """Do nothing: the snapshot must outlive whoever borrows the connection."""
 
@@ -40,7 +52,7 @@ class SnapshotConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def open_snapshot(role: str, config: WarehouseConfig) -> SnapshotConnection:
-    """A read-only repeatable-read transaction of a role.
+    """A repeatable-read transaction of a role; it may fill temporary tables until ``forbid_writing``.
 
     Raises:
         psycopg.OperationalError: the server does not answer or refuses the role.
@@ -55,6 +67,8 @@ def open_snapshot(role: str, config: WarehouseConfig) -> SnapshotConnection:
         application_name=f"edupa {role} gate",
         connect_timeout=10,
     )
-    conn.execute("set transaction isolation level repeatable read, read only")
+    conn.execute("set transaction isolation level repeatable read")
+    # one session that sorts and joins millions of rows: not on disk
+    conn.execute("set local work_mem = '256MB'")
     conn.hold()
     return conn

@@ -8,6 +8,7 @@ from datetime import datetime
 import psycopg
 
 from expectations.decide import Decision, Verdict
+from expectations.matrix import CellVerdict
 from expectations.report import Finding
 from expectations.runner import EVERYWHERE
 from expectations.suite import GatePolicy
@@ -87,3 +88,24 @@ def insert_results(
             rows,
         )
     return len(rows)
+
+
+def insert_cells(conn: psycopg.Connection[tuple[object, ...]], gate_run_id: int, cells: Iterable[CellVerdict]) -> int:
+    """Insert one row per suite × county × period looked at (not committed).
+
+    Returns:
+        Number of rows.
+    """
+    rows = 0
+    with (
+        conn.cursor() as cursor,
+        cursor.copy(
+            "copy ledger.gate_verdict (gate_run_id, suite, county_code, period, verdict, rules, failed) from stdin"
+        ) as copy,
+    ):
+        for cell in cells:
+            copy.write_row(
+                (gate_run_id, cell.suite, cell.county_code, cell.period, cell.verdict, cell.rules, list(cell.failed))
+            )
+            rows += 1
+    return rows

@@ -106,13 +106,18 @@ class Suite:
 
 @dataclass(frozen=True)
 class GatePolicy:
-    """What people may do about a gate's word.
+    """What a failure means by where it happened, and what people may do about a gate's word.
 
     Attributes:
+        plan_counties: severity of a blocking rule that failed in a plan county; ``block``, always: eight of nine are
+            never published silently.
+        other_counties: the same in no county but others.
         waiver_days: longest life of a waiver, days; 0: none may be given.
         approval_days: life of an approval of a candidate, days; 0: none may be given.
     """
 
+    plan_counties: Severity
+    other_counties: Severity
     waiver_days: int
     approval_days: int
 
@@ -126,14 +131,16 @@ class BoundaryRules:
         subject: schema looked at.
         subject_hash: SQL, one row, one text: content hash of what is judged.
         area_names: SQL: area_code, area_name.
+        counties: SQL: area_code, area_name, whether the plan names it, of every county.
         consequence: decision -> what follows from it.
-        policy: what people may do about the decision.
+        policy: what a failure means by where it happened, and what people may do about the decision.
     """
 
     title: Text
     subject: str
     subject_hash: str
     area_names: str
+    counties: str
     consequence: Mapping[str, Text]
     policy: GatePolicy
 
@@ -349,7 +356,12 @@ def _policy(shared: Mapping[str, Any]) -> GatePolicy:
     for field in ("waiver_days", "approval_days"):
         if type(said.get(field)) is not int or said[field] < 0:
             raise SuiteError(f"gate.yaml, policy: {field} is {said.get(field)!r}, not a number of days")
-    return GatePolicy(waiver_days=said["waiver_days"], approval_days=said["approval_days"])
+    for field in ("plan_counties", "other_counties"):
+        if said.get(field) not in ("block", "warn"):
+            raise SuiteError(f"gate.yaml, policy: {field} is {said.get(field)!r}, not block or warn")
+    if said["plan_counties"] != "block":
+        raise SuiteError("gate.yaml, policy: a plan county always blocks; let single failures pass by a waiver")
+    return GatePolicy(**{field: said[field] for field in GatePolicy.__dataclass_fields__})
 
 
 def load_suites(
@@ -390,11 +402,12 @@ def load_suites(
             subject=fill(str(_need(rules, "subject", where)), values, where),
             subject_hash=fill(str(_need(rules, "subject_hash", where)), values, where),
             area_names=fill(str(_need(rules, "area_names", where)), values, where),
+            counties=fill(str(_need(rules, "counties", where)), values, where),
+            policy=_policy(shared),
             consequence={
                 decision: _text(_need(rules["consequence"], decision, where), values, where)
                 for decision in ("pass", "warn", "block")
             },
-            policy=_policy(shared),
         ),
         suites,
     )

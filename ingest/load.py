@@ -21,6 +21,7 @@ from ingest.across import Learned, ReadAgain
 from ingest.ahead import ahead
 from ingest.arrival import Offer, Waiting, still_growing
 from ingest.contract import Contract
+from ingest.control_totals import write_control_totals
 from ingest.csv_reader import read_csv
 from ingest.duplicates import Hashes
 from ingest.file_checks import last_figures
@@ -409,6 +410,10 @@ class FeedLoader:
             warnings=(*_header_warnings(name, table, contract), *(f"{name}: {text}" for text in counts.warnings)),
         )
         self._write_ledger(report, arrived.size, parsed.rank, started)
+        if announced:
+            write_control_totals(
+                self._conn, load_id, contract, announced, versions.scopes, versions.landed + versions.unchanged
+            )
         self._trail.settle(load_id, name, sha, has_quarantined=counts.quarantined > 0)
         failpoint.hit("load.before_commit")
         self._conn.commit()

@@ -14,6 +14,7 @@ POINTS = (
     "load.after_commit",
     "dbt.core",
     "dbt.marts",
+    "gate.suite",
     "gate.arrival",
     "gate.candidate",
     "release.freeze",

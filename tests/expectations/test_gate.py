@@ -30,6 +30,11 @@ def rows(config: WarehouseConfig, query: str) -> list[tuple[object, ...]]:
         return conn.execute(query.encode()).fetchall()
 
 
+def rows_as_admin(config: WarehouseConfig, query: str) -> list[tuple[object, ...]]:
+    with connect("admin", config) as conn:
+        return conn.execute(query.encode()).fetchall()
+
+
 def run_and_undo(config: WarehouseConfig, damage: str, repair: str, out_dir: Path):  # type: ignore[no-untyped-def]
     with connect("admin", config, autocommit=True) as admin:
         admin.execute(damage.encode())
@@ -65,6 +70,20 @@ def test_both_gates_pass_on_the_sample_and_the_ledger_holds_every_rule(province:
     assert [row[4] for row in stored] == ["gate_arrival.html", "gate_candidate.html"]
     assert all(row[5] == row[6] for row in stored)
     assert candidate.summary() == "every rule held"
+    verdicts = rows(
+        province.config,
+        "select suite, count(distinct county_code), count(distinct period), count(*), min(verdict), max(verdict)"
+        f" from ledger.gate_verdict where gate_run_id = {arrival.gate_run_id} group by suite",
+    )
+    by_suite = {row[0]: row[1:] for row in verdicts}
+    assert by_suite["pupil"] == (22, 6, 132, "pass", "pass")
+    assert by_suite["admin_area"] == (1, 1, 1, "pass", "pass")
+    told = json.loads(arrival.page.with_suffix(".json").read_text(encoding="utf-8"))
+    pupil = next(row for row in told["matrix"] if row["suite"] == "pupil")
+    assert [(p["plan_fit"], p["plan_counties"], p["fit"], p["counties"]) for p in pupil["periods"]] == [
+        (9, 9, 22, 22)
+    ] * 6
+    assert told["suite_seconds"].keys() == by_suite.keys()
 
 
 def test_an_earlier_year_is_judged_without_the_later_ones(province: Province, tmp_path: Path) -> None:
@@ -108,6 +127,13 @@ def test_a_missing_county_is_named_on_page_json_ledger_and_command_line(province
         f" where gate_run_id = {report.gate_run_id} and not success",
     )
     assert stored == [("pupil.county_delivered", "block", COUNTY, "2018/19")]
+    verdicts = rows(
+        province.config,
+        "select suite, county_code, period, verdict, failed from ledger.gate_verdict"
+        f" where gate_run_id = {report.gate_run_id} and verdict <> 'pass'",
+    )
+    assert verdicts == [("pupil", COUNTY, "2018/19", "block", ["pupil.county_delivered"])]
+    assert "8/9 · 21/22" in page
     assert NAME in report.reasons()[0]
     assert COUNTY in report.reasons()[0]
     assert report.summary() == "1 blocking, 0 warnings"
@@ -121,7 +147,8 @@ def test_a_table_that_is_not_there_blocks_and_is_named(province: Province, tmp_p
         tmp_path,
     )
     assert report.decision == "block"
-    assert {f.suite for f in report.findings} == {"disabled_child"}
+    # the senders' totals of every feed are compared in one suite
+    assert {f.suite for f in report.findings} == {"disabled_child", "control_totals"}
     assert {f.severity for f in report.findings} == {"block"}
     assert {f.error for f in report.findings} == {"table landing.disabled_child does not exist"}
 
@@ -135,7 +162,7 @@ def test_a_table_the_gatekeeper_may_not_read_blocks(province: Province, tmp_path
     )
     assert report.decision == "block"
     # the pupil register is judged against the list of schools
-    assert {f.suite for f in report.findings} == {"pupil", "school"}
+    assert {f.suite for f in report.findings} == {"pupil", "school", "control_totals"}
 
 
 def outside(**changes: object) -> ExtraRule:
@@ -195,7 +222,7 @@ def test_a_rule_evaluated_elsewhere_may_not_take_the_name_of_another(
         )
 
 
-def suites_with(tmp_path: Path, query: str) -> Path:
+def suites_with(tmp_path: Path, query: str, severity: str = "warn") -> Path:
     """A folder of suites whose only rule runs a query of the test's own."""
     folder = tmp_path / "suites"
     (folder / "arrival").mkdir(parents=True)
@@ -204,7 +231,7 @@ def suites_with(tmp_path: Path, query: str) -> Path:
         "id": "tried.rule",
         "type": "UnexpectedRowsExpectation",
         "arguments": {"unexpected_rows_query": query},
-        "severity": "warn",
+        "severity": severity,
         "what": {"zh": "试", "en": "tried"},
         "why": {"zh": "试", "en": "tried"},
         "how_to_fix": {"zh": "试", "en": "tried"},
@@ -288,9 +315,36 @@ def test_the_page_escapes_whatever_it_is_given(province: Province, tmp_path: Pat
     assert "&lt;script&gt;" in page
 
 
-@pytest.mark.parametrize("boundary", ["arrival", "candidate"])
+def test_a_county_outside_the_plan_weighs_what_the_policy_says(province: Province, tmp_path: Path) -> None:
+    other = (
+        "select area_code from landing.admin_area where area_level = 'county' and is_plan_county is not true limit 1"
+    )
+    [(code,)] = rows_as_admin(province.config, other)
+    seen = []
+    for said in ("block", "warn"):
+        query = f"select '{code}' as county_code, '2018' as period, 1 as affected, null as observed"
+        folder = suites_with(tmp_path / said, query, severity="block")
+        text = (folder / "gate.yaml").read_text(encoding="utf-8")
+        assert "other_counties: block" in text
+        (folder / "gate.yaml").write_text(text.replace("other_counties: block", f"other_counties: {said}"), "utf-8")
+        report = run_gate(
+            "arrival",
+            config=province.config,
+            run_id="p",
+            evaluation_year=YEAR,
+            out_dir=tmp_path,
+            suites_folder=folder,
+        )
+        seen.append((report.decision, report.findings[0].severity))
+    assert seen == [("block", "block"), ("warn", "warn")]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "point"),
+    [("arrival", "gate.suite"), ("arrival", "gate.arrival"), ("candidate", "gate.candidate")],
+)
 def test_a_gate_killed_before_it_stores_leaves_nothing_behind(
-    province: Province, tmp_path: Path, boundary: str
+    province: Province, tmp_path: Path, boundary: str, point: str
 ) -> None:
     before = rows(province.config, "select count(*), coalesce(max(gate_run_id), 0) from ledger.gate_run")
     script = (
@@ -302,7 +356,7 @@ def test_a_gate_killed_before_it_stores_leaves_nothing_behind(
         **os.environ,
         "EDUPA_HOME": str(province.config.home),
         "EDUPA_SECRETS_DIR": str(province.config.secrets_dir),
-        "EDUPA_FAILPOINT": f"gate.{boundary}",
+        "EDUPA_FAILPOINT": point,
         "PYTHONPATH": str(PROJECT_ROOT),
     }
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
@@ -331,6 +385,8 @@ def test_all_rules_of_a_gate_see_one_state_of_the_data(province: Province) -> No
     conn = open_snapshot("gatekeeper", province.config)
     try:
         first = conn.execute(count).fetchone()
+        conn.execute("create temporary table kept as select 1")
+        conn.forbid_writing()
         with connect("admin", province.config, autocommit=True) as admin:
             admin.execute("update landing.school set ended_load_id = 999999 where county_code = '640424'")
             try:
@@ -339,9 +395,11 @@ def test_all_rules_of_a_gate_see_one_state_of_the_data(province: Province) -> No
                     conn.execute("select * from landing.nowhere")
                 conn.rollback()
                 assert conn.execute(count).fetchone() == first
-                with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-                    conn.execute("delete from ledger.gate_result")
-                conn.rollback()
+                for writing in ("delete from ledger.gate_result", "create temporary table late as select 1"):
+                    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                        conn.execute(writing.encode())
+                    conn.rollback()
+                assert conn.execute("select count(*) from kept").fetchone() == (1,)
             finally:
                 admin.execute("update landing.school set ended_load_id = null where ended_load_id = 999999")
     finally:

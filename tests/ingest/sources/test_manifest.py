@@ -29,6 +29,7 @@ from tests.ingest.golden import (
 from tests.ingest.sources.test_arrival import asking
 from tests.ingest.sources.test_arrival import load as load_pupils
 from warehouse.config import WarehouseConfig
+from warehouse.connection import connect
 
 Contracts = dict[str, Contract]
 FOLDER = "E04_学籍"
@@ -66,6 +67,19 @@ def test_a_manifest_that_agrees(root: Path, contracts: Contracts, config: Wareho
     report = load_pupils(root, contracts, config)
     assert [(file.status, file.rows_in, file.rows_landed) for file in report.files] == [("landed", 5, 3)]
     assert (report.waiting, report.not_arrived) == ((), ())
+    # a month of enrollment is landed as a date: nothing to add up there
+    assert control_totals(config) == [
+        ("*", 5, 3, ["2016/17|640422"]),
+        ("enrolled_on", 1007045, None, ["2016/17|640422"]),
+    ]
+
+
+def control_totals(config: WarehouseConfig) -> list[tuple[Any, ...]]:
+    with connect("auditor", config) as conn:
+        return conn.execute(
+            "select column_name, declared::bigint, passed::bigint, scope_keys"
+            " from ledger.control_total order by load_id, column_name"
+        ).fetchall()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +133,12 @@ def test_totals_leave_out_what_is_no_data(root: Path, contracts: Contracts, conf
     say(root, said, "E03/报送清单.csv")
     report = load_counts(root, contracts, config)
     assert [(file.status, file.rows_in) for file in report.files] == [("landed", len(rows))]
+    # kept beside what passed: the row in quarantine is announced and not in force
+    scopes = ["2016/17|640422"]
+    assert control_totals(config) == [
+        ("*", len(rows), len(rows) - 1, scopes),
+        ("enrollment_count", total, total - 7, scopes),
+    ]
 
 
 def test_an_announced_file_that_is_not_there(root: Path, contracts: Contracts, config: WarehouseConfig) -> None:
