@@ -103,7 +103,7 @@ def test_a_cell_of_another_county_follows_the_policy_unless_the_rule_guards_peop
 
 def test_what_a_waiver_covers_warns_and_the_rest_blocks() -> None:
     places = (Place(PLAN, "", "2018", 1, None, waiver_id=7), Place(PLAN, "", "2019", 1, None))
-    found = cells(finding("r.one", [], places=places))
+    found = cells(replace(finding("r.one", []), places=places))
     assert (found[PLAN, "2018"], found[PLAN, "2019"]) == (("warn", ("r.one",)), ("block", ("r.one",)))
 
 

@@ -176,8 +176,8 @@ def test_a_suite_without_a_field_is_refused(folder: Path, field: str) -> None:
     ("said", "message"),
     [
         ("plan_counties: warn", "a plan county always blocks"),
-        ("plan_counties: pass", "each block or warn"),
-        ("plan_county: block", "needs plan_counties and other_counties"),
+        ("plan_counties: pass", "plan_counties is 'pass', not block or warn"),
+        ("plan_county: block", "plan_counties is None, not block or warn"),
     ],
 )
 def test_a_policy_that_lets_a_plan_county_pass_is_refused(folder: Path, said: str, message: str) -> None:
