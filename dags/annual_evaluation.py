@@ -14,12 +14,15 @@ Builds the marts of one evaluation year (with all earlier plan years) in a candi
 
 * The same content again makes no new release.
 * A block publishes nothing; the page names what, where, who and what to do.
+* With `EDUPA_APPROVAL=airflow` the candidate waits for an answer under *Required actions*; no answer in time counts as
+  no. The answer is written to the ledger, and only what stands there counts. Who started the run cannot approve it.
 * `dry_run` stops before anything is frozen. A restatement needs a reason; it is printed in the release notes.
 * `declared_change`: what you mean to change. If more has changed, nothing is published and the message lists what.
 * `embargo_until`: freeze now, publish then (`release_housekeeping` does it); before, only `edupa_prerelease` reads it.
 """
 
 KIND = "annual_evaluation"
+APPROVE, REJECT = "批准 Approve", "驳回 Reject"
 release = Asset(name="warehouse_release", uri="edupa://warehouse/release")
 
 
@@ -122,7 +125,46 @@ def annual_evaluation() -> None:
         pipeline.end_run(settings, context["run_id"], KIND, "succeeded")
         return done
 
-    build_candidate() >> candidate_gate() >> publish()
+    # the answer is acted upon, not the fact that there was one: a task that was answered "no" is green, too
+    @task(retries=0)
+    def record_decision() -> dict[str, object]:
+        """Write what was decided to the ledger; a no ends the run."""
+        from edupa import pipeline
+        from edupa.settings import load_settings
+
+        context = get_current_context()
+        settings = load_settings()
+        answer = context["ti"].xcom_pull(task_ids="approval")
+        with pipeline.noting_failure(settings, context["run_id"], KIND):
+            return pipeline.record_airflow_approval(
+                settings,
+                context["run_id"],
+                approved=answer["chosen_options"] == [APPROVE],
+                decided_by=(answer.get("responded_by_user") or {}).get("name"),
+                requested_by=context["dag_run"].triggering_user_name,
+            )
+
+    from edupa.settings import load_settings
+
+    settings = load_settings()
+    judged = build_candidate() >> candidate_gate()
+    if settings.approval == "airflow":
+        from airflow.providers.standard.operators.hitl import HITLOperator
+
+        # not ApprovalOperator: it skips what follows a no, so that nobody would write it down
+        approval = HITLOperator(
+            task_id="approval",
+            subject="发布 {{ params.evaluation_year }} 年度评估？ Publish the evaluation of that year?",
+            body="质量门结论 gate: **{{ ti.xcom_pull(task_ids='candidate_gate')['decision'] }}**,"
+            " {{ ti.xcom_pull(task_ids='candidate_gate')['page'] }}",
+            options=[APPROVE, REJECT],
+            defaults=[REJECT],
+            response_timeout=timedelta(hours=settings.approval_hours),
+            retries=0,
+        )
+        judged >> approval >> record_decision() >> publish()
+    else:
+        judged >> publish()
 
 
 annual_evaluation()

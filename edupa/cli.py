@@ -13,10 +13,12 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
+from edupa.cli_approval import release_approve
 from edupa.cli_common import fail, out, plainly, started
 from edupa.cli_contract import contract_app
 from edupa.cli_quarantine import quarantine_app
 from edupa.cli_release import release_app
+from edupa.cli_waiver import waiver_app
 from edupa.settings import SAMPLE_SCALE, SAMPLE_SEED, SAMPLE_YEARS, load_settings
 from warehouse.config import LOGIN_ROLES
 from warehouse.connection import connect, dsn
@@ -34,6 +36,8 @@ app.add_typer(server_app, name="server")
 app.add_typer(release_app, name="release")
 app.add_typer(airflow_app, name="airflow")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(waiver_app, name="waiver")
+release_app.command("approve")(release_approve)
 app.add_typer(contract_app, name="contract")
 
 

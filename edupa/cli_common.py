@@ -59,6 +59,7 @@ def plainly(function: Callable[P, R]) -> Callable[P, R]:
 
 def _expected() -> tuple[type[Exception], ...]:
     """Errors whose sentence tells the user what to do; imported when needed, for the sake of a fast start."""
+    from expectations.waivers import WaiverError
     from ingest import CodeListError, ContractError, LandingDriftError, TokenKeyError
     from ingest.authoring import AuthoringError
     from ingest.quarantine import QuarantineError
@@ -81,4 +82,5 @@ def _expected() -> tuple[type[Exception], ...]:
         ServerError,
         TokenKeyError,
         TransformError,
+        WaiverError,
     )

@@ -12,6 +12,7 @@ from rich.console import Console
 from edupa import airflow, pipeline
 from edupa.progress import say
 from edupa.settings import SAMPLE_SEED, SAMPLE_YEARS, Settings
+from warehouse.canonical import ReleaseError
 from warehouse.connection import connect
 from warehouse.transform import TransformError
 
@@ -90,6 +91,11 @@ def run_main_job(settings: Settings, years: list[int], console: Console, *, plai
     Raises:
         MainJobError: a gate blocked or a task failed; what was published before stays.
     """
+    if settings.approval == "airflow":
+        raise MainJobError(
+            "EDUPA_APPROVAL=airflow asks for an answer in Airflow's web UI, and this job has none:"
+            " use `edupa airflow up` and start annual_evaluation there, or set EDUPA_APPROVAL to cli or none"
+        )
     began = time.monotonic()
     _ensure_extracts(settings, scale)
     if plain:
@@ -97,7 +103,7 @@ def run_main_job(settings: Settings, years: list[int], console: Console, *, plai
             _plain_nightly(settings, max(years))
             for year in years:
                 _plain_annual(settings, year)
-        except (pipeline.GateBlocked, TransformError) as error:
+        except (pipeline.GateBlocked, ReleaseError, TransformError) as error:
             raise MainJobError(f"{error}; what is published stays as it was") from error
     else:
         say("Airflow: preparing its database …")

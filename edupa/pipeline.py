@@ -22,6 +22,7 @@ from psycopg import sql
 
 from edupa.progress import say
 from edupa.settings import Settings
+from warehouse.approval import ApprovalError, candidate_run, record_airflow_answer
 from warehouse.config import PROJECT_ROOT
 from warehouse.connection import connect
 from warehouse.failpoint import hit
@@ -69,7 +70,7 @@ def noting_failure(settings: Settings, run_id: str, kind: str) -> Iterator[None]
     """Write down how the run ended if the block does not finish; a retry that succeeds overwrites it."""
     try:
         yield
-    except GateBlocked:
+    except (GateBlocked, ApprovalError):
         end_run(settings, run_id, kind, "blocked")
         raise
     except Exception:
@@ -274,6 +275,36 @@ def candidate_gate(settings: Settings, run_id: str, evaluation_year: int) -> dic
     return _gate(settings, "candidate", run_id, evaluation_year, schema, content)
 
 
+def record_airflow_approval(
+    settings: Settings, run_id: str, *, approved: bool, decided_by: str | None, requested_by: str | None
+) -> dict[str, Any]:
+    """Write down in the ledger what was decided in Airflow on this run's candidate.
+
+    Args:
+        settings: where the warehouse is.
+        run_id: of the run whose candidate was shown.
+        approved: the option that was chosen.
+        decided_by: user of Airflow; None: nobody answered in time.
+        requested_by: user of Airflow that started the run; None: the schedule.
+
+    Raises:
+        ApprovalError: the answer was no, nobody answered, or who started the run approved it.
+    """
+    with connect("publisher", settings.warehouse) as conn:
+        candidate = candidate_run(conn, run_id)
+        number = record_airflow_answer(
+            conn, candidate.gate_run_id, approved=approved, decided_by=decided_by, requested_by=requested_by
+        )
+    who = f"by {decided_by}" if decided_by else "nobody answered in time"
+    say(f"approval {number} of {candidate.evaluation_year}: {'approved' if approved else 'rejected'}, {who}")
+    if not approved:
+        raise ApprovalError(
+            f"the candidate of {candidate.evaluation_year} was rejected ({who}, decision {number});"
+            " what is published stays as it is"
+        )
+    return {"approval_id": number, "decided_by": decided_by}
+
+
 def _folder_sha256(folder: Path, pattern: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob(pattern)):
@@ -366,6 +397,7 @@ def publish(
         dry_run=dry_run,
         declared_change=declared_change,
         embargo_until=until,
+        approval=settings.approval,
     )
     said = {
         "published": "published",

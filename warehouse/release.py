@@ -18,6 +18,7 @@ from typing import Literal
 
 from psycopg import sql
 
+from warehouse.approval import Demand, require_approval, waivers_behind
 from warehouse.canonical import (
     Connection,
     ReleaseError,
@@ -437,6 +438,8 @@ def _freeze(
         ),
         "embargo_until": draft.embargo_until,
         "as_of_load_id": provenance.as_of_load_id,
+        "waivers": json.dumps([waiver.to_json() for waiver in draft.waivers], ensure_ascii=False),
+        "approved_by": draft.approved_by,
     }
     conn.execute(
         sql.SQL("insert into ledger.release ({}) values ({})").format(
@@ -512,6 +515,7 @@ def publish_candidate(
     dry_run: bool = False,
     declared_change: Level | None = None,
     embargo_until: datetime | None = None,
+    approval: Demand = "none",
 ) -> ReleaseOutcome:
     """Freeze the candidate and publish it, or leave it frozen until its embargo ends.
 
@@ -529,8 +533,10 @@ def publish_candidate(
         dry_run: check everything, change nothing.
         declared_change: level under which it is meant to go out; None: as computed.
         embargo_until: with a time zone; not to be published before.
+        approval: which approval is asked for, before it is frozen or taken up again.
 
     Raises:
+        ApprovalError: an approval is asked for and nobody gave one for this content; nothing is changed.
         ReleaseError: the gate has not passed this content, less was declared than what changed, or a mart cannot be
             published; nothing is changed.
     """
@@ -543,8 +549,14 @@ def publish_candidate(
         gate_run_id, gate = _approved_gate_run(conn, schema, content)
         releases = known_releases(conn)
         known = _same_content(releases, evaluation_year, content)
+        approved_by = None
+        if not dry_run and (known is None or known.status == "frozen"):
+            approved_by = require_approval(
+                conn, approval, gate_run_id=gate_run_id, content=content, evaluation_year=evaluation_year
+            )
         if known:
             return _resume(conn, config, known, content, embargo_until, dry_run=dry_run)
+        waivers = waivers_behind(conn, gate_run_id)
         _check_request(kind, reason, evaluation_year, embargo_until, releases)
         _check_embargo(conn, embargo_until)
         candidate = candidate_edition(conn, schema, seals, _origin(evaluation_year, provenance))
@@ -557,7 +569,18 @@ def publish_candidate(
         if dry_run:
             return ReleaseOutcome("dry_run", release_id, content, False, version, level)
         draft = Draft(
-            release_id, evaluation_year, kind, reason, version, level, gate, previous, comparison, embargo_until
+            release_id,
+            evaluation_year,
+            kind,
+            reason,
+            version,
+            level,
+            gate,
+            previous,
+            comparison,
+            embargo_until,
+            waivers,
+            approved_by,
         )
         hit("release.freeze")
         for mart, columns in missing.items():

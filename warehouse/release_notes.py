@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from psycopg import sql
 
+from warehouse.approval import WaiverUsed
 from warehouse.canonical import Connection, ReleaseError
 from warehouse.changes import Comparison, Edition, MovedCount, moved_counts
 from warehouse.versioning import Level
@@ -18,6 +19,8 @@ LONG_MART = "county_evaluation"
 # embargoes, like everything that people agree on, are told in the province's time
 ZONE = ZoneInfo("Asia/Shanghai")
 REASONS_TOLD = 20
+# beyond this many places a note is no longer read; the registry holds them all
+CELLS_TOLD = 30
 
 LEVEL_ZH = {"first": "首次发布", "major": "重大变更", "minor": "一般变更", "patch": "文字更正"}
 
@@ -52,6 +55,8 @@ class Draft:
         previous: release that it was compared with.
         comparison: what changed against it.
         embargo_until: not to be published before.
+        waivers: failures that two people let pass.
+        approved_by: who approved the candidate; None: no approval was asked for.
     """
 
     release_id: str
@@ -64,6 +69,8 @@ class Draft:
     previous: Edition | None
     comparison: Comparison | None
     embargo_until: datetime | None
+    waivers: Sequence[WaiverUsed] = ()
+    approved_by: str | None = None
 
 
 def local_time(moment: datetime) -> str:
@@ -118,7 +125,40 @@ def _about(draft: Draft) -> list[Note]:
         moment = local_time(draft.embargo_until)
         notes.append(Note("embargo", f"{moment}之前不公开。", f"Under embargo until {moment}."))
     notes.append(Note("gate", f"质量门结论：{draft.gate}", f"Gate decision: {draft.gate}"))
+    notes += map(_waived, draft.waivers)
+    if draft.approved_by:
+        notes.append(
+            Note(
+                "approval",
+                "发布前由审批人（edupa_approver）批准。",
+                "Approved before publication by an approver (edupa_approver).",
+            )
+        )
     return notes
+
+
+def _waived(waiver: WaiverUsed) -> Note:
+    """A waiver for readers: the two people appear by role; the registry knows their logins."""
+    told = [_cell(cell) for cell in waiver.cells[:CELLS_TOLD]]
+    more = len(waiver.cells) - len(told)
+    until = local_time(waiver.expires_at)
+    return Note(
+        "waiver",
+        f"豁免{waiver.waiver_id}：规则{waiver.expectation_id}未做到仍予放行。所见：{'；'.join(told)}"
+        + (f"；另有{more}处" if more else "")
+        + f"。理由：{waiver.reason}。提出：数据管理员（edupa_steward）；批准：审批人（edupa_approver），为另一人；"
+        f"有效期至{until}。",
+        f"Waiver {waiver.waiver_id}: rule {waiver.expectation_id} did not hold and was let pass."
+        f" Seen: {'; '.join(told)}"
+        + (f"; {more} more" if more else "")
+        + f". Reason: {waiver.reason}. Proposed by a steward (edupa_steward), approved by an approver (edupa_approver),"
+        f" who is another person; valid until {until}.",
+    )
+
+
+def _cell(cell: dict[str, str | None]) -> str:
+    place = " ".join(str(cell[part]) for part in ("county_code", "period") if cell[part] != "*")
+    return f"{place or '全部 all'}: {cell['observed']}"
 
 
 CAUSE_ZH = {
