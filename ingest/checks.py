@@ -27,7 +27,7 @@ def not_greater(arguments: dict[str, Any], facts: Facts) -> pl.Expr:
 
 def id_birth(arguments: dict[str, Any], facts: Facts) -> pl.Expr:
     """Birth date in the ID number (characters 7–14) differs from column ``birth``."""
-    born = pl.col(arguments["id"]).str.slice(6, 8).str.to_date("%Y%m%d", strict=False)
+    born = pl.col(arguments["id"]).str.slice(6, 8).str.to_date("%Y%m%d", strict=False, cache=False)
     return born != pl.col(arguments["birth"])
 
 

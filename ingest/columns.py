@@ -72,14 +72,26 @@ def condition_mask(condition: Condition, frame: Mapping[str, pl.Series]) -> pl.S
 #: step that a warning tells: a code with a non-breaking, zero-width or ideographic space before or behind it
 ODD_BLANK = "odd_blank"
 _CODES = ("code", "id_number", "school_year")
-_NUMBER = pl.col("n")
-_ID_PARTS = (
-    _NUMBER.str.slice(0, 17).cast(pl.Int64).alias("first"),
-    _NUMBER.str.slice(17, 1).replace("X", "10").cast(pl.Int64).alias("last"),
-    _NUMBER.str.ends_with("000").alias("zeros"),
-    _NUMBER.str.slice(6, 8).str.to_date("%Y%m%d", strict=False).alias("birth"),
-)
 _NO_NUMBER = "0" * 18
+_ID_LENGTH = len(_NO_NUMBER)
+#: days of month 1 to 12; no other month has any
+_MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] + [0] * 87)
+#: where year, month and day of birth stand in an ID number, and what each digit counts
+_BIRTH_PLACES = (
+    (slice(6, 10), np.array([1000, 100, 10, 1])),
+    (slice(10, 12), np.array([10, 1])),
+    (slice(12, 14), np.array([10, 1])),
+)
+
+
+def _id_digits(numbers: pl.Series) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Digits of ID numbers of 18 characters, one row each; X = 10, a missing number is all 0."""
+    text = numbers.fill_null(_NO_NUMBER).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    offsets = np.frombuffer(text.buffers()[1], np.int64)[text.offset : text.offset + len(text) + 1]
+    raw = np.frombuffer(text.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(-1, _ID_LENGTH)
+    digits = raw.astype(np.int16) - ord("0")
+    digits[raw[:, -1] == ord("X"), -1] = 10
+    return digits
 
 
 def check_values(first_17: np.ndarray[Any, np.dtype[np.int64]]) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -102,20 +114,24 @@ def id_problems(numbers: pl.Series, latest: date | None) -> dict[str, pl.Series]
     Returns:
         id.excel_truncated (ends in 000 and fails the check digit), id.impossible_date, id.checksum -> rows.
     """
-    given = numbers.is_not_null()
-    parts = pl.DataFrame({"n": numbers.fill_null(_NO_NUMBER)}).select(_ID_PARTS)
-    expected = pl.Series(check_values(parts["first"].to_numpy()))
-    wrong = (expected != parts["last"]) & given
-    truncated = wrong & parts["zeros"]
-    birth = parts["birth"]
-    impossible = birth.is_null() | (birth < date(1900, 1, 1)).fill_null(True)
+    if not len(numbers):
+        return {}
+    given = numbers.is_not_null().to_numpy()
+    digits = _id_digits(numbers)
+    expected = (12 - digits[:, :-1] @ np.array(values.ID_WEIGHTS, np.int16) % 11) % 11
+    wrong = (expected != digits[:, -1]) & given
+    truncated = wrong & (digits[:, -3:] == 0).all(axis=1)
+    year, month, day = (digits[:, at] @ power for at, power in _BIRTH_PLACES)
+    is_leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    days = _MONTH_DAYS[month] + ((month == 2) & is_leap)
+    impossible = (year < 1900) | (day < 1) | (day > days)
     if latest is not None:
-        impossible = impossible | (birth > latest).fill_null(True)
-    impossible = impossible & given & ~truncated
+        impossible |= year * 10_000 + month * 100 + day > latest.year * 10_000 + latest.month * 100 + latest.day
+    impossible &= given & ~truncated
     return {
-        "id.excel_truncated": truncated,
-        "id.impossible_date": impossible,
-        "id.checksum": wrong & ~truncated & ~impossible,
+        "id.excel_truncated": pl.Series(truncated),
+        "id.impossible_date": pl.Series(impossible),
+        "id.checksum": pl.Series(wrong & ~truncated & ~impossible),
     }
 
 
@@ -136,6 +152,9 @@ class ColumnParser:
         self._canonical = self._canonical_pattern()
         self._suspects = self._suspect_words()
         self._is_null = column.null_words
+        listed = column.code_list.entries if column.code_list and not column.multi else {}
+        #: codes of the list that stand for themselves and for nothing else
+        self._plain_codes = sorted(code for code in listed if self.parse(code) == Parsed(code, None, ()))
 
     def _canonical_pattern(self) -> str | None:
         column = self.column
@@ -269,9 +288,9 @@ class ColumnParser:
 
     def clean_expression(self) -> pl.Expr | None:
         """Per value: whether it is canonical already; None where every spelling has to be looked up."""
-        if self._canonical is None:
-            return None
         raw = pl.col(self.column.name)
+        if self._canonical is None:
+            return raw.is_in(self._plain_codes) | raw.is_null() if self._plain_codes else None
         clean = raw.str.contains(self._canonical)
         if self._suspects:
             clean &= ~raw.is_in(self._suspects)
@@ -284,7 +303,7 @@ class ColumnParser:
         if self._may_hold_id:
             clean &= ~raw.str.contains(values.ID_SHAPE.replace(r"\d", "[0-9]"))
         if self.column.kind == "date":
-            clean &= raw.str.to_date("%Y-%m-%d", strict=False).is_not_null() & ~raw.str.starts_with("9999")
+            clean &= raw.str.to_date("%Y-%m-%d", strict=False, cache=False).is_not_null() & ~raw.str.starts_with("9999")
         return clean.fill_null(False) | raw.is_null()
 
     def apply(self, raw: pl.Series, facts: dict[str, Any], *, is_clean: bool = False) -> ColumnResult:
@@ -309,7 +328,7 @@ class ColumnParser:
             result.values = text.cast(pl.Decimal(38, values.DECIMAL_SCALE), strict=False)
             self._decimal_range(result)
         elif kind == "date":
-            result.values = text.str.to_date("%Y-%m-%d", strict=False)
+            result.values = text.str.to_date("%Y-%m-%d", strict=False, cache=False)
             self._date_range(result, facts)
         elif kind == "boolean":
             result.values = text.replace_strict({"true": True, "false": False}, return_dtype=pl.Boolean)
@@ -355,8 +374,8 @@ class ColumnParser:
         )
 
     def _add(self, result: ColumnResult, rule: str, mask: pl.Series) -> None:
-        mask = mask.fill_null(False)
         if mask.any():
+            mask = mask.fill_null(False)
             result.problems[rule] = result.problems[rule] | mask if rule in result.problems else mask
             result.values = pl.select(pl.when(~mask).then(result.values)).to_series()
 

@@ -28,6 +28,8 @@ from ingest.problems import FileRejectedError
 from ingest.tables import LINE, Batch, LineFilter, Table, WidthProblem, find_header
 
 BLOCK_BYTES = 4 * 1024 * 1024
+#: where most lines are known, so many bytes of others make a batch: the server works on it while reading goes on
+_FEW_BYTES = BLOCK_BYTES // 4
 #: a quoted cell may span blocks up to this size, so that an unclosed quote cannot eat the memory
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 #: no feed has nearly so many columns; a header beyond it is a broken file
@@ -244,19 +246,6 @@ class _Lines:
     has_control: bool
     unchanged: int = 0
 
-    def unknown(self, line_filter: LineFilter) -> _Lines:
-        """Those that the filter does not know."""
-        wanted = line_filter(self.hashes)
-        texts = self.texts.filter(pl.Series(wanted))
-        return _Lines(
-            payload(texts).tobytes() if len(texts) else b"",
-            texts,
-            self.numbers.filter(pl.Series(wanted)),
-            self.hashes[wanted],
-            self.has_control,
-            len(self.texts) - len(texts),
-        )
-
     def batch(self, columns: tuple[str, ...]) -> Batch:
         """The lines split into fields."""
         schema = dict.fromkeys(columns, pl.String)
@@ -272,7 +261,6 @@ class _Lines:
             hashes=self.hashes,
             content=self.data,
             has_control=self.has_control,
-            unchanged=self.unchanged,
         )
 
 
@@ -287,23 +275,38 @@ def _together(parts: list[_Lines]) -> _Lines:
     )
 
 
-def _plain_lines(data: bytes, first_line: int, columns: tuple[str, ...]) -> tuple[_Lines | Batch, int]:
-    """A block without quotes, in which one line is one row, and its number of lines."""
+def _plain_lines(
+    data: bytes, first_line: int, columns: tuple[str, ...], line_filter: LineFilter | None
+) -> tuple[_Lines | Batch, int]:
+    """A block without quotes, in which one line is one row, and its number of lines.
+
+    Lines that the filter knows were found good before: they are left out and not looked at.
+    """
     if not data.endswith(b"\n"):
         data += b"\n"
-    raw = np.frombuffer(data, np.uint8)
-    breaks = np.flatnonzero(raw == _BREAK)
+    breaks = np.flatnonzero(np.frombuffer(data, np.uint8) == _BREAK)
     count = len(breaks)
     starts = np.concatenate([[0], breaks + 1])
+    texts = pl.Series(pa.LargeStringArray.from_buffers(count, pa.py_buffer(starts), pa.py_buffer(data)))
+    numbers = pl.int_range(first_line, first_line + count, dtype=pl.Int64, eager=True).alias(LINE)
+    hashes = row_hashes(texts)
+    wanted = line_filter(hashes) if line_filter else np.ones(count, bool)
+    unchanged = count - int(np.count_nonzero(wanted))
+    if unchanged:
+        kept = pl.Series(wanted)
+        texts, numbers, hashes = texts.filter(kept), numbers.filter(kept), hashes[wanted]
+        data = bytes(payload(texts))
+        starts = np.concatenate([[0], np.flatnonzero(np.frombuffer(data, np.uint8) == _BREAK) + 1])
+    if not data:
+        return _Lines(data, texts, numbers, hashes, False, unchanged), count
+    raw = np.frombuffer(data, np.uint8)
     width = len(columns)
     commas = np.add.reduceat((raw == _COMMA).view(np.int8), starts[:-1], dtype=np.int16)
     if width == 1 or (commas != width - 1).any():
         rows = [line.split(",") for line in data.decode()[:-1].split("\n")]
-        return _rows_to_batch(rows, list(range(first_line, first_line + count)), columns), count
-    texts = pl.Series(pa.LargeStringArray.from_buffers(count, pa.py_buffer(starts), pa.py_buffer(data)))
-    numbers = pl.int_range(first_line, first_line + count, dtype=pl.Int64, eager=True).alias(LINE)
-    has_control = int(np.count_nonzero(raw < 32)) > count + data.count(b"\t") or b"\x7f" in data
-    return _Lines(data, texts, numbers, row_hashes(texts), has_control), count
+        return _rows_to_batch(rows, numbers.to_list(), columns), count
+    has_control = int(np.count_nonzero(raw < 32)) > len(texts) + data.count(b"\t") or b"\x7f" in data
+    return _Lines(data, texts, numbers, hashes, has_control, unchanged), count
 
 
 def _split_delimiter(rows: list[str], contract: Contract, line: int) -> None:
@@ -392,12 +395,12 @@ def read_csv(path: Path, contract: Contract) -> Table:
                 yield batch
                 line += len(_LINE_END.findall(text))
             else:
-                found, count = _plain_lines(data, line, header.columns)
+                found, count = _plain_lines(data, line, header.columns, table.line_filter)
                 line += count
                 if isinstance(found, _Lines) and table.line_filter:
-                    waiting.append(found.unknown(table.line_filter))
-                    batch = None if waiting[-1].unchanged == count else batch
-                    if sum(len(part.data) for part in waiting) < BLOCK_BYTES:
+                    waiting.append(found)
+                    batch = None if found.unchanged == count else batch
+                    if sum(len(part.data) for part in waiting) < _FEW_BYTES:
                         continue
                 yield from flushed()
                 if isinstance(found, Batch) or not table.line_filter:

@@ -20,14 +20,16 @@ from ingest.pipeline import COPY_LINE
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
+#: these stand before the landed columns, those of fixed width first: what indexes and nearly every query ask for is
+#: found without walking through all the texts of a row
 _META = (
-    ("record_key", "text not null", "hash of the key columns; names the record across versions"),
-    ("scope_key", "text not null", "scope (e.g. school year and county) whose file speaks for the record"),
-    ("record_hash", "text not null", "hash of the landed columns; equal hash means nothing changed"),
     ("load_id", "bigint not null", "load that brought this version"),
-    ("ended_load_id", "bigint", "load that ended it; null: still valid"),
-    ("source_sheet", "text", "sheet of the workbook"),
     ("source_line", "bigint not null", "physical line (csv) or row (sheet) in the file, from 1"),
+    ("ended_load_id", "bigint", "load that ended it; null: still valid"),
+    ("scope_key", "text not null", "scope (e.g. school year and county) whose file speaks for the record"),
+    ("record_key", "text not null", "hash of the key columns; names the record across versions"),
+    ("record_hash", "text not null", "hash of the landed columns; equal hash means nothing changed"),
+    ("source_sheet", "text", "sheet of the workbook"),
 )
 _TYPE_NAMES = {name: name for name in ("text", "integer", "bigint", "numeric", "date", "boolean")}
 
@@ -66,17 +68,11 @@ def ensure_landing(conn: Connection, contracts: dict[str, Contract]) -> None:
 
 def _create(conn: Connection, contract: Contract) -> None:
     table = _table(contract)
-    parts: list[sql.Composable] = [sql.SQL("record_id bigint generated always as identity primary key")]
-    for name, kind, _ in contract.landed:
-        parts.append(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)))
-    for name, kind, _ in _META:
+    parts: list[sql.Composable] = [sql.SQL("record_id bigint generated always as identity")]
+    for name, kind, _ in (*_META, *contract.landed):
         parts.append(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)))
     conn.execute(sql.SQL("create table {} ({})").format(table, sql.SQL(", ").join(parts)))
-    conn.execute(_current_index(contract))
-    # loads are appended, so a block range index finds a load's rows at almost no cost
-    conn.execute(
-        sql.SQL("create index {} on {} using brin (load_id)").format(sql.Identifier(f"{contract.feed}_load"), table)
-    )
+    _index(conn, contract)
     grain = contract.model.schema_[0].dataGranularityDescription if contract.model.schema_ else ""
     comment = f"{contract.title_zh} | {contract.title_en}. grain: {grain}, per version"
     conn.execute(sql.SQL("comment on table {} is {}").format(table, sql.Literal(comment)))
@@ -84,10 +80,30 @@ def _create(conn: Connection, contract: Contract) -> None:
         _comment(conn, contract, name, text)
 
 
-def _current_index(contract: Contract) -> sql.Composed:
-    return sql.SQL("create unique index {} on {} (scope_key, record_key) where ended_load_id is null").format(
-        sql.Identifier(f"{contract.feed}_current"), _table(contract)
-    )
+def _index(conn: Connection, contract: Contract) -> None:
+    """Make the indexes of a landing table: primary key, current versions, and versions by load."""
+    feed, table = contract.feed, _table(contract)
+    for statement, name in (
+        ("alter table {table} add constraint {name} primary key (record_id)", f"{feed}_pkey"),
+        (
+            "create unique index {name} on {table} (scope_key, record_key) where ended_load_id is null",
+            f"{feed}_current",
+        ),
+        # loads are appended, so a block range index finds a load's rows at almost no cost
+        ("create index {name} on {table} using brin (load_id)", f"{feed}_load"),
+    ):
+        conn.execute(sql.SQL(statement).format(table=table, name=sql.Identifier(name)))
+
+
+def _drop_indexes(conn: Connection, contract: Contract) -> None:
+    """Drop what ``_index`` makes; both in one transaction, so that no other ever sees the table without them."""
+    feed, table = contract.feed, _table(contract)
+    for statement, name in (
+        ("alter table {table} drop constraint if exists {name}", f"{feed}_pkey"),
+        ("drop index if exists landing.{name}", f"{feed}_current"),
+        ("drop index if exists landing.{name}", f"{feed}_load"),
+    ):
+        conn.execute(sql.SQL(statement).format(table=table, name=sql.Identifier(name)))
 
 
 def _is_empty(conn: Connection, contract: Contract) -> bool:
@@ -154,10 +170,10 @@ class Versions:
             many: the file is large; in an empty table its rows are indexed at the end.
         """
         self._known = known
-        self._index = sql.Identifier(f"{contract.feed}_current")
         self._index_later = many and _is_empty(conn, contract)
         if self._index_later:
-            conn.execute(sql.SQL("drop index if exists landing.{}").format(self._index))
+            # rows one by one cost the primary key alone as much as a third of the bare copy, afterwards a tenth
+            _drop_indexes(conn, contract)
         #: records of the scopes that stay though the file holds no good line for them
         self.kept_entries: Entries | None = None
         self.kept_rows: pl.DataFrame | None = None
@@ -328,7 +344,7 @@ class Versions:
     def finish(self) -> None:
         """End what the file no longer holds of its scopes; index a table that was empty before."""
         if self._index_later:
-            self._conn.execute(_current_index(self._contract))
+            _index(self._conn, self._contract)
         if self._uses_known:
             self._finish_known()
         if self._current is None:

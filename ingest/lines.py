@@ -34,7 +34,11 @@ Entries = np.ndarray[Any, np.dtype[np.void]]
 LEAST_BYTES = 1 << 20
 #: a file of which fewer lines are known is another file
 _LEAST_KNOWN = 0.5
-_VERSION = 1
+_VERSION = 2
+#: entries that are copied at a time, so that copies take no memory to speak of
+_AT_A_TIME = 1 << 16
+#: ends a whole cache, after the length of its description in eight bytes
+_MARK = b"edupa lines 2\n"
 
 
 class StartOver(Exception):
@@ -110,34 +114,42 @@ class KnownLines:
         self.hit = np.zeros(len(self.entries), bool)
         #: records that a line stands for which was read
         self.found = np.zeros(len(self.entries), bool)
-        self._by_key: tuple[np.ndarray[Any, np.dtype[np.int64]], Hashes] | None = None
-        self._order = np.argsort(self.entries["line0"])
-        self._sorted = self.entries["line0"][self._order]
+        self._by_key: tuple[np.ndarray[Any, np.dtype[np.int32]], Hashes] | None = None
+        self._order, self._sorted = self._ordered("line0")
         self._asked = False
         self.is_used = True
+
+    def _ordered(self, name: str) -> tuple[np.ndarray[Any, np.dtype[np.int32]], Hashes]:
+        values = np.ascontiguousarray(self.entries[name])
+        order = np.argsort(values).astype(np.int32)
+        return order, values[order]
 
     def __call__(self, hashes: Hashes) -> Mask:
         """Which lines must be read (see tables.LineFilter)."""
         if not self.is_used or not len(self.entries):
             return np.ones(len(hashes), bool)
         asked = np.argsort(hashes[:, 0])
-        place = np.minimum(np.searchsorted(self._sorted, hashes[asked, 0]), len(self._sorted) - 1)
-        found = np.empty(len(hashes), np.int64)
-        found[asked] = self._order[place]
-        entries = self.entries[found]
-        known = (entries["line0"] == hashes[:, 0]) & (entries["line1"] == hashes[:, 1])
+        first = hashes[asked, 0]
+        place = np.minimum(np.searchsorted(self._sorted, first), len(self._sorted) - 1)
+        known = self._sorted[place] == first
+        found = self._order[place]
+        known &= self.entries["line1"][found] == hashes[asked, 1]
         if not self._asked:
             self._asked = True
             self.is_used = bool(known.mean() >= _LEAST_KNOWN)
             if not self.is_used:
                 return np.ones(len(hashes), bool)
+        # equal lines stand side by side, and all are found in one place
         at = found[known]
-        _, first = np.unique(at, return_index=True)
-        fresh = at[first][~self.hit[at[first]]]
+        is_first = np.ones(len(at), bool)
+        is_first[1:] = at[1:] != at[:-1]
+        fresh = at[is_first]
+        fresh = fresh[~self.hit[fresh]]
         self.hit[fresh] = True
         self.unchanged += len(fresh)
         self.repeated += len(at) - len(fresh)
-        unknown: Mask = ~known
+        unknown = np.empty(len(hashes), bool)
+        unknown[asked] = ~known
         return unknown
 
     def compare(self, keys: Hashes, records: Hashes, scope_keys: pl.Series) -> tuple[Mask, Mask]:
@@ -147,8 +159,7 @@ class KnownLines:
             Rows equal to the record of their key and scope, and rows that differ from it.
         """
         if self._by_key is None:
-            order = np.argsort(self.entries["key0"])
-            self._by_key = order, self.entries["key0"][order]
+            self._by_key = self._ordered("key0")
         order, ordered = self._by_key
         place = np.minimum(np.searchsorted(ordered, keys[:, 0]), len(ordered) - 1)
         at = order[place]
@@ -168,11 +179,18 @@ class KnownLines:
         """
         if not len(new_keys):
             return
-        asked = np.sort(new_keys[:, 0])
-        place = np.minimum(np.searchsorted(asked, self.entries["key0"]), len(asked) - 1)
-        suspected = self.entries[(asked[place] == self.entries["key0"]) & self.hit]
-        if np.isin(suspected["key1"], new_keys[:, 1]).any():
-            raise StartOver
+        if self._by_key is None:
+            self._by_key = self._ordered("key0")
+        order, ordered = self._by_key
+        asked = new_keys[np.argsort(new_keys[:, 0])]
+        begin = np.searchsorted(ordered, asked[:, 0])
+        count = np.searchsorted(ordered, asked[:, 0], side="right") - begin
+        # a key stands once in each scope, so nearly always once
+        for further in range(int(count.max(initial=0))):
+            some = count > further
+            at = order[begin[some] + further]
+            if (self.hit[at] & (self.entries["key1"][at] == asked[some, 1])).any():
+                raise StartOver
 
 
 class LineStore:
@@ -197,16 +215,13 @@ class LineStore:
             in_force: scope key -> load id and file hash in force.
         """
         for path in sorted((self._folder / feed).glob("*.lines"), key=lambda item: int(item.stem), reverse=True):
-            with path.open("rb") as handle:
-                head = json.loads(handle.readline())
-                if head["given"] != given or date.fromisoformat(head["extract_date"]) > extract_date:
-                    continue
-                wanted = (head["load_id"], head["file_sha256"])
-                if any(in_force.get(scope) != wanted for scope in head["scope_keys"]):
-                    continue
-                entries = np.fromfile(handle, ENTRY)
-            if len(entries) == head["entries"]:
-                return KnownLines(head["load_id"], head["scopes"], entries)
+            head = _description(path)
+            if head is None or head["given"] != given or date.fromisoformat(head["extract_date"]) > extract_date:
+                continue
+            wanted = (head["load_id"], head["file_sha256"])
+            if any(in_force.get(scope) != wanted for scope in head["scope_keys"]):
+                continue
+            return KnownLines(head["load_id"], head["scopes"], np.fromfile(path, ENTRY, head["entries"]))
         return None
 
     def writer(self, feed: str) -> LineWriter:
@@ -223,12 +238,29 @@ class LineStore:
                 path.unlink(missing_ok=True)
 
 
+def _description(path: Path) -> dict[str, Any] | None:
+    """What a cache says of itself at its end; None where it is not whole, or of another version."""
+    with path.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        tail = 8 + len(_MARK)
+        handle.seek(max(0, size - tail))
+        end = handle.read()
+        if len(end) < tail or end[8:] != _MARK:
+            return None
+        length = int.from_bytes(end[:8], "big")
+        handle.seek(size - tail - length)
+        head: dict[str, Any] = json.loads(handle.read(length))
+    return head if head["entries"] * ENTRY.itemsize + length + tail == size else None
+
+
 class LineWriter:
     """Writes the cache of one load as its batches pass; nothing is kept until ``commit``."""
 
     def __init__(self, folder: Path) -> None:
         """Begin a nameless part."""
         self._part = folder / f"{os.getpid()}.part"
+        # a load that started over may still hold its own part open, with bytes that it will write when it is let go
+        self._part.unlink(missing_ok=True)
         self._handle: BinaryIO = self._part.open("wb")
         self._scopes: dict[str, int] = {}
         self._count = 0
@@ -247,13 +279,22 @@ class LineWriter:
     def add_known(self, known: KnownLines, kept: Entries, scope_key: Mapping[int, str]) -> None:
         """Add the unchanged lines of the load before, and records that stay without a good line."""
         kept["line0"] = kept["line1"] = 0
-        for entries in (known.entries[known.hit], kept):
-            numbers = entries["scope"]
-            place = np.zeros(len(known.scopes), np.int32)
-            for number in np.flatnonzero(np.bincount(numbers, minlength=len(place))):
+        place = np.full(len(known.scopes), -1, np.int32)
+        for start in range(0, len(known.entries), _AT_A_TIME):
+            part = slice(start, start + _AT_A_TIME)
+            self._add_known(known.entries[part][known.hit[part]], place, scope_key)
+        self._add_known(kept, place, scope_key)
+
+    def _add_known(
+        self, entries: Entries, place: np.ndarray[Any, np.dtype[np.int32]], scope_key: Mapping[int, str]
+    ) -> None:
+        """Add copies of entries whose scopes are counted as in the cache before."""
+        numbers = entries["scope"]
+        for number in np.flatnonzero(np.bincount(numbers, minlength=len(place))):
+            if place[number] < 0:
                 place[number] = self._scopes.setdefault(scope_key[int(number)], len(self._scopes))
-            entries["scope"] = place[numbers]
-            self._write(entries)
+        entries["scope"] = place[numbers]
+        self._write(entries)
 
     def add_kept(self, keys: pl.Series, records: pl.Series, scope_keys: pl.Series) -> None:
         """Add records that stay without a good line."""
@@ -264,16 +305,10 @@ class LineWriter:
         self._handle.write(entries.tobytes())
         self._count += len(entries)
 
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        self._handle.close()
-        self._part.unlink(missing_ok=True)
-
     def commit(
         self, load_id: int, sha256: str, extract_date: date, given: dict[str, Any], scopes: Mapping[str, dict[str, str]]
     ) -> None:
         """Put the cache in place; only after the load was committed."""
-        self._handle.close()
         head = {
             "load_id": load_id,
             "file_sha256": sha256,
@@ -283,10 +318,7 @@ class LineWriter:
             "scopes": [scopes[name] for name in self._scopes],
             "entries": self._count,
         }
-        whole = self._part.with_suffix(".whole")
-        with whole.open("wb") as out, self._part.open("rb") as entries:
-            out.write(json.dumps(head, ensure_ascii=False).encode() + b"\n")
-            while block := entries.read(1 << 22):
-                out.write(block)
-        self._part.unlink()
-        whole.rename(self._part.with_name(f"{load_id}.lines"))
+        description = json.dumps(head, ensure_ascii=False).encode()
+        self._handle.write(description + len(description).to_bytes(8, "big") + _MARK)
+        self._handle.close()
+        self._part.rename(self._part.with_name(f"{load_id}.lines"))

@@ -502,17 +502,17 @@ class FileChecker:
             expected = f"{value}/{(int(value) + 1) % 100:02d}"
         elif column.code_list:
             expected = column.code_list.find(str(value))
-        mask = (values != expected).fill_null(False) if expected is not None else values.is_not_null()
+        mask = values != expected if expected is not None else values.is_not_null()
         if mask.any():
-            problems.append(_Problem(fact.rule, column.name, mask))
+            problems.append(_Problem(fact.rule, column.name, mask.fill_null(False)))
 
     def _reference(self, column: Column, values: pl.Series, problems: list[_Problem]) -> None:
         known = self.references.get(column.name)
         if known is None:
             return
-        mask = (~values.is_in(known.implode())).fill_null(False)
+        mask = ~values.is_in(known.implode())
         if mask.any():
-            problems.append(_Problem(column.reference_rule, column.name, mask))
+            problems.append(_Problem(column.reference_rule, column.name, mask.fill_null(False)))
 
     def _control_characters(
         self, frame: pl.DataFrame, joined: pl.Series, problems: list[_Problem], *, may_hold: bool

@@ -44,7 +44,6 @@ class Batch:
         content: ``lines`` as bytes, to see at once what no row holds.
         hashes: of ``lines``, two times 64 bits each.
         has_control: whether a cell may hold a control character.
-        unchanged: rows before these that were not read because the file before held the same line (see lines.py).
     """
 
     frame: pl.DataFrame
@@ -53,7 +52,6 @@ class Batch:
     content: bytes | None = field(default=None, repr=False)
     hashes: Hashes | None = field(default=None, repr=False)
     has_control: bool = True
-    unchanged: int = 0
 
 
 #: takes hashes of lines, says which of them must be read

@@ -2,7 +2,8 @@
 
 ``make bench-ingest`` prints a table and writes ``benchmarks/results/ingest.json``. Every load is a process of its own,
 so that its peak memory is its own; wall time is that of the load, without the time to start Python and to import
-libraries. The server is fresh, fsync is on, a checkpoint is made before each load.
+libraries. The server is fresh, fsync is on, a checkpoint is made before each load. The parts can be run one at a time
+(``--only``), each replaces its part of the results file; with ``--folder`` the files are kept for the next part.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ROWS = 1_400_000
 GROWTH = (140_000, 1_400_000, 7_000_000)
 #: peers that would take many minutes for all rows get a tenth of them
 PEER_ROWS = {"polars_adbc": ROWS, "pandas_to_sql": ROWS // 10, "dlt": ROWS // 10, "earthmover": ROWS // 10}
+PARTS = ("nights", "peers", "growth")
 FIRST, LATER = "登记_2016_20161020.csv", "登记_2016_20161021.csv"
 
 
@@ -45,13 +47,19 @@ class Run:
     client_peak_mb: float
 
 
-def _peak_kb(status: Path) -> int:
-    """Highest resident size of a process so far; 0 where it has ended."""
-    try:
-        found = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-    except OSError:
-        return 0
-    return int(found[0].split()[1]) if found else 0
+def _tree_kb(pid: int) -> int:
+    """Resident size of a process and of all that it started, now; of a process alone the highest size so far."""
+    processes, total = [pid], 0
+    for process in processes:
+        try:
+            for task in Path(f"/proc/{process}/task").iterdir():
+                processes += map(int, (task / "children").read_text().split())
+            status = Path(f"/proc/{process}/status").read_text().splitlines()
+        except OSError:
+            continue  # it has ended
+        sizes = {name: int(line.split()[1]) for line in status if (name := line[:5]) in ("VmHWM", "VmRSS")}
+        total += sizes.get("VmRSS" if len(processes) > 1 else "VmHWM", 0)
+    return total
 
 
 class Bench:
@@ -69,8 +77,8 @@ class Bench:
     def files(self, rows: int) -> Path:
         """The folder with the files of so many rows."""
         folder = self.folder / str(rows)
-        if not folder.exists():
-            folder.mkdir()
+        if not (folder / "whole").exists():
+            folder.mkdir(exist_ok=True)
             code = "import sys; from pathlib import Path; from benchmarks.ingest.generate import write\n"
             code += "write(Path(sys.argv[1]), int(sys.argv[2]), changed=sys.argv[3] == '1')"
             wanted = [(FIRST, "0"), (LATER, "1")] if rows == ROWS else [(FIRST, "0")]
@@ -78,6 +86,7 @@ class Bench:
                 subprocess.run(
                     [sys.executable, "-c", code, str(folder / name), str(rows), changed], check=True, cwd=PROJECT_ROOT
                 )
+            (folder / "whole").touch()
         return folder
 
     def _timed(self, command: list[str]) -> tuple[Run, dict[str, object]]:
@@ -92,9 +101,9 @@ class Bench:
                 env={**os.environ, "EDUPA_BENCH_PSQL": self.psql, "DO_NOT_TRACK": "1"},
             )
             # ru_maxrss would count what this process held when it forked
-            status_file, peak_kb = Path(f"/proc/{child.pid}/status"), 0
+            peak_kb = 0
             while True:
-                peak_kb = max(peak_kb, _peak_kb(status_file))
+                peak_kb = max(peak_kb, _tree_kb(child.pid))
                 ended, status, usage = os.wait4(child.pid, os.WNOHANG)
                 if ended:
                     break
@@ -108,6 +117,7 @@ class Bench:
         answer = json.loads(said[-1]) if said and said[-1].startswith("{") else {}
         run = Run(
             float(answer.get("wall", wall)),
+            # of the process and of all that it started and waited for
             float(answer.get("cpu", usage.ru_utime + usage.ru_stime)),
             server.cpu_seconds(self.settings) - before,
             float(answer.get("peak_kb", peak_kb)) / 1024,
@@ -159,10 +169,18 @@ def _interleaved(jobs: dict[str, Callable[[], Run]], repetitions: int) -> dict[s
     return runs
 
 
-def measure(bench: Bench, repetitions: int, peer_repetitions: int, growth: tuple[int, ...]) -> dict[str, object]:
-    """Run everything; returns the content of the results file."""
-    load = os.getloadavg()
-    nights = _interleaved(
+def _ratios(runs: list[Run], bare: list[Run]) -> dict[str, float]:
+    """Medians of the ratios of wall and processor time to the copy of the same turn."""
+    pairs = list(zip(runs, bare, strict=True))
+    return {
+        "ratio_to_copy": round(statistics.median(run.wall / copy.wall for run, copy in pairs), 3),
+        "cpu_ratio_to_copy": round(statistics.median(_cpu(run) / _cpu(copy) for run, copy in pairs), 3),
+    }
+
+
+def _nights(bench: Bench, repetitions: int) -> dict[str, object]:
+    """The copy, and our full load, changed night and unchanged night."""
+    runs = _interleaved(
         {
             "copy": lambda: bench.copy(ROWS),
             "full": lambda: bench.ours(ROWS, FIRST, "landed", fresh=True),
@@ -171,28 +189,11 @@ def measure(bench: Bench, repetitions: int, peer_repetitions: int, growth: tuple
         },
         repetitions,
     )
-    summary: dict[str, object] = {name: median(runs) for name, runs in nights.items()}
-    for name in ("full", "changed_2pct", "unchanged"):
-        entry = summary[name]
-        assert isinstance(entry, dict)
-        pairs = zip(nights[name], nights["copy"], strict=True)
-        entry["ratio_to_copy"] = round(statistics.median(ours.wall / bare.wall for ours, bare in pairs), 3)
-        pairs = zip(nights[name], nights["copy"], strict=True)
-        entry["cpu_ratio_to_copy"] = round(statistics.median(_cpu(ours) / _cpu(bare) for ours, bare in pairs), 3)
-    if peer_repetitions:
-        summary["peers"] = _peers(bench, peer_repetitions)
-    summary["growth"] = _growth(bench, growth, summary)
-    state = {"load_before": load, "load_after": os.getloadavg(), "cores": os.cpu_count(), "machine": platform.machine()}
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": ROWS,
-        "columns": 30,
-        "file_mb": round((bench.files(ROWS) / FIRST).stat().st_size / 1e6, 1),
-        "repetitions": repetitions,
-        "peer_repetitions": peer_repetitions,
-        "machine": state,
-        **summary,
+    summary: dict[str, object] = {
+        name: median(mine) | (_ratios(mine, runs["copy"]) if name != "copy" else {}) for name, mine in runs.items()
     }
+    file_mb = round((bench.files(ROWS) / FIRST).stat().st_size / 1e6, 1)
+    return {"rows": ROWS, "columns": 30, "file_mb": file_mb, "repetitions": repetitions, **summary}
 
 
 def _cpu(run: Run) -> float:
@@ -209,31 +210,33 @@ def _peers(bench: Bench, repetitions: int) -> dict[str, object]:
         except RuntimeError as error:
             result[name] = {"rows": rows, "error": str(error)[-400:]}
             continue
-        entry: dict[str, object] = {"rows": rows, **median(runs[name])}
-        pairs = zip(runs[name], runs["copy"], strict=True)
-        entry["ratio_to_copy"] = round(statistics.median(peer.wall / bare.wall for peer, bare in pairs), 3)
-        pairs = zip(runs[name], runs["copy"], strict=True)
-        entry["cpu_ratio_to_copy"] = round(statistics.median(_cpu(peer) / _cpu(bare) for peer, bare in pairs), 3)
-        result[name] = entry
-    return result
+        result[name] = {"rows": rows, **median(runs[name]), **_ratios(runs[name], runs["copy"])}
+    return {"peer_repetitions": repetitions, "peers": result}
 
 
-def _growth(bench: Bench, sizes: tuple[int, ...], summary: dict[str, object]) -> list[dict[str, object]]:
+def _growth(bench: Bench, sizes: tuple[int, ...], repetitions: int) -> dict[str, object]:
+    """Copy and full load at several sizes, medians."""
     result: list[dict[str, object]] = []
     for rows in sizes:
-        bare, full = bench.copy(rows), bench.ours(rows, FIRST, "landed", fresh=True)
-        print(f"growth {rows:>9,} {full.wall:8.2f} s {full.client_peak_mb:6.0f} MB", file=sys.stderr, flush=True)
+        runs = _interleaved(
+            {
+                "copy": lambda rows=rows: bench.copy(rows),  # type: ignore[misc]
+                "full": lambda rows=rows: bench.ours(rows, FIRST, "landed", fresh=True),  # type: ignore[misc]
+            },
+            repetitions,
+        )
+        full = median(runs["full"])
         result.append(
             {
                 "rows": rows,
-                "copy_wall": round(bare.wall, 3),
-                "full_wall": round(full.wall, 3),
-                "ratio_to_copy": round(full.wall / bare.wall, 3),
-                "microseconds_per_row": round(full.wall / rows * 1e6, 3),
-                "client_peak_mb": round(full.client_peak_mb, 1),
+                "copy_wall": median(runs["copy"])["wall"],
+                "full_wall": full["wall"],
+                **_ratios(runs["full"], runs["copy"]),
+                "microseconds_per_row": round(full["wall"] / rows * 1e6, 3),
+                "client_peak_mb": full["client_peak_mb"],
             }
         )
-    return result
+    return {"growth_repetitions": repetitions, "growth": result}
 
 
 def table(result: dict[str, object]) -> str:
@@ -255,7 +258,8 @@ def table(result: dict[str, object]) -> str:
         "unchanged": "edupa, unchanged",
     }
     for name, title in names.items():
-        lines.append(line(title, result["rows"], result[name]))  # type: ignore[arg-type]
+        if name in result:
+            lines.append(line(title, result["rows"], result[name]))  # type: ignore[arg-type]
     peers = result.get("peers", {})
     assert isinstance(peers, dict)
     for name, entry in peers.items():
@@ -265,7 +269,7 @@ def table(result: dict[str, object]) -> str:
             else line(name, entry["rows"], entry)
         )
     lines += ["", "| rows | `\\copy` s | edupa s | × copy | µs a row | client MB |", "|--:|--:|--:|--:|--:|--:|"]
-    growth = result["growth"]
+    growth = result.get("growth", [])
     assert isinstance(growth, list)
     lines += [
         f"| {item['rows']:,} | {item['copy_wall']:.2f} | {item['full_wall']:.2f} | {item['ratio_to_copy']:.2f} |"
@@ -281,15 +285,33 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--peer-repetitions", type=int, default=3)
     parser.add_argument("--growth", type=int, nargs="*", default=list(GROWTH))
+    parser.add_argument("--growth-repetitions", type=int, default=3)
+    parser.add_argument("--only", choices=PARTS, nargs="*", default=list(PARTS))
+    parser.add_argument("--folder", type=Path, help="keep the files here; default: a folder that is removed")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
+    parts: dict[str, Callable[[Bench], dict[str, object]]] = {
+        "nights": lambda bench: _nights(bench, given.repetitions),
+        "peers": lambda bench: _peers(bench, given.peer_repetitions),
+        "growth": lambda bench: _growth(bench, tuple(given.growth), given.growth_repetitions),
+    }
+    result: dict[str, object] = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else {}
     with tempfile.TemporaryDirectory(prefix="edupa-bench-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
         settings = server.begin(folder / "home")
         try:
-            bench = Bench(settings, folder)
-            result = measure(bench, given.repetitions, given.peer_repetitions, tuple(given.growth))
+            bench = Bench(settings, given.folder or folder)
+            for part in given.only:
+                load = os.getloadavg()
+                result |= parts[part](bench)
+                result[f"{part}_measured"] = {
+                    "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "load_before": load,
+                    "load_after": os.getloadavg(),
+                    "cores": os.cpu_count(),
+                    "machine": platform.machine(),
+                }
         finally:
             server.end(settings)
     given.output.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import ingest
@@ -59,10 +60,21 @@ def empty(settings: WarehouseConfig, *, is_ours: bool) -> None:
 
 
 def cpu_seconds(settings: WarehouseConfig) -> float:
-    """Processor seconds of the server so far: the postmaster, its children, and those that have ended."""
+    """Processor seconds of the server so far: the postmaster, its children, and those that have ended.
+
+    A child that ends while it is counted is missed or counted twice: so it is counted until two counts agree.
+    """
     state = read_state(settings)
     assert state is not None
     postmaster = int((Path(state.data_dir) / "postmaster.pid").read_text().split()[0])
+    before = -1
+    while (ticks := _ticks(postmaster)) != before:
+        before = ticks
+        time.sleep(0.05)
+    return ticks / _TICKS
+
+
+def _ticks(postmaster: int) -> int:
     total = 0
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -75,4 +87,4 @@ def cpu_seconds(settings: WarehouseConfig) -> float:
             total += sum(map(int, fields[11:15]))
         elif int(fields[1]) == postmaster:
             total += sum(map(int, fields[11:13]))
-    return total / _TICKS
+    return total
