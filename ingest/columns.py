@@ -65,7 +65,11 @@ def _none(length: int) -> pl.Series:
 def condition_mask(condition: Condition, frame: Mapping[str, pl.Series]) -> pl.Series:
     """Rows for which a contract's condition holds."""
     series = frame[condition.column]
-    mask = series.is_in(list(condition.values)).fill_null(False)
+    wanted = list(condition.values)
+    mask = series == wanted[0] if len(wanted) == 1 else series.is_in(wanted)
+    if not series.null_count():
+        return mask
+    mask = mask.fill_null(False)
     return mask | series.is_null() if condition.or_null else mask
 
 

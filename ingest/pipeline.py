@@ -100,7 +100,9 @@ class CompiledContract:
         """Compile parsers and skip rules."""
         self.contract = contract
         self.parsers = {column.name: ColumnParser(column) for column in contract.columns}
-        self.clean = {name: parser.clean_expression() for name, parser in self.parsers.items()}
+        clean = {name: parser.clean_expression() for name, parser in self.parsers.items()}
+        #: column -> whether no value of a batch needs a second look
+        self.all_clean = {name: found.all().alias(name) for name, found in clean.items() if found is not None}
         parts = [contract.skip_any_cell] if contract.skip_any_cell else []
         if contract.skip_first_cell:
             parts.append(r"\A\s*" + contract.skip_first_cell.removeprefix("^"))
@@ -170,10 +172,10 @@ class _Problem:
     difference: pl.Series | None = None
 
 
-def hash_expression(column: str) -> pl.Expr:
-    """XXH3-128 of a text column as 32 hex characters, the same on every machine and version."""
-    digest: pl.Expr = plh.col(column).nchash.xxh3_128(return_binary=True, byte_order="big")
-    return digest.bin.encode("hex")
+def digest(column: str) -> pl.Expr:
+    """XXH3-128 of a text column, 16 bytes, the same on every machine and version."""
+    expression: pl.Expr = plh.col(column).nchash.xxh3_128(return_binary=True, byte_order="big")
+    return expression
 
 
 def scope_key(values: list[str]) -> str:
@@ -428,14 +430,10 @@ class FileChecker:
 
     def _clean_columns(self, frame: pl.DataFrame) -> set[str]:
         """Columns without a value that needs a second look, found in one pass over the batch."""
-        asked = {
-            name: expression.all().alias(name)
-            for name in self.table.header.columns
-            if (expression := self.compiled.clean.get(name)) is not None
-        }
+        asked = [self.compiled.all_clean[name] for name in self.table.header.columns if name in self.compiled.all_clean]
         if not asked or not frame.height:
             return set()
-        answer = frame.select(list(asked.values())).row(0, named=True)
+        answer = frame.select(asked).row(0, named=True)
         return {name for name, is_clean in answer.items() if is_clean}
 
     def _id_number(
@@ -592,18 +590,20 @@ class FileChecker:
         sources = dict(identifiers)
         if identity := contract.identity:
             number = identifiers[identity.column]
-            if identity.no_number_when:
-                none = condition_mask(identity.no_number_when, typed)
+            if identity.no_number_when and (none := condition_mask(identity.no_number_when, typed)).any():
                 number = pl.select(pl.when(~none).then(number)).to_series()
-            parts = pl.DataFrame(
-                [identifiers.get(name, typed[name]).alias(name) for name in identity.surrogate_from]
-            ).select(pl.all().cast(pl.String).fill_null(""))
-            surrogate = parts.select(
-                pl.concat_str([pl.lit(f"surrogate:{contract.feed}"), *parts.columns], separator=_UNIT)
-            ).to_series()
-            has_number = number.is_not_null()
-            sources[identity.column] = pl.select(pl.when(has_number).then(number).otherwise(surrogate)).to_series()
-            basis = pl.select(pl.when(has_number).then(pl.lit("id_number")).otherwise(pl.lit("surrogate"))).to_series()
+            basis = pl.repeat("id_number", frame.height, eager=True)
+            if number.null_count():
+                parts = pl.DataFrame(
+                    [identifiers.get(name, typed[name]).alias(name) for name in identity.surrogate_from]
+                ).select(pl.all().cast(pl.String).fill_null(""))
+                surrogate = parts.select(
+                    pl.concat_str([pl.lit(f"surrogate:{contract.feed}"), *parts.columns], separator=_UNIT)
+                ).to_series()
+                has_number = number.is_not_null()
+                number = pl.select(pl.when(has_number).then(number).otherwise(surrogate)).to_series()
+                basis = pl.select(pl.when(has_number).then(basis).otherwise(pl.lit("surrogate"))).to_series()
+            sources[identity.column] = number
         columns: list[pl.Series] = []
         vault_parts: list[tuple[Column, pl.Series, pl.Series]] = []
         tokens: dict[str, pl.Series] = {}
@@ -632,12 +632,9 @@ class FileChecker:
                 separator=_UNIT,
             ).alias("record_key"),
             lines.alias("record_hash"),
-        ).select(
-            hash_expression("record_key"),
-            hash_expression("record_hash"),
-            plh.col("record_key").nchash.xxh3_128(return_binary=True, byte_order="big").alias("?binary"),
-        )
-        keys = binary_halves(hashed["?binary"].fill_null(_NO_HASH))
+        ).select(digest("record_key"), digest("record_hash"))
+        keys = binary_halves(hashed["record_key"].fill_null(_NO_HASH))
+        hashed = hashed.select(pl.all().bin.encode("hex"))
         scope = (
             pl.concat_str([pl.col(name).cast(pl.String) for name in contract.scope], separator="|")
             if contract.scope
@@ -690,6 +687,8 @@ class FileChecker:
     def _quarantine(
         self, problems: list[_Problem], frame: pl.DataFrame, joined: pl.Series, width_rows: list[WidthProblem]
     ) -> pl.DataFrame:
+        if not problems and not width_rows:
+            return pl.DataFrame(schema=QUARANTINE_SCHEMA)
         records: list[tuple[object, ...]] = []
         headers = self.table.header.headers
         for problem in problems:

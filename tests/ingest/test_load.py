@@ -94,7 +94,11 @@ def test_a_clean_file_lands_with_tokens_and_ledger(root: Path, contracts: Contra
             contracts["pupil"].sha256, f"E04_学籍/{PUPIL_NAME}",
         )
     ]  # fmt: skip
-    comment = rows(empty, "select col_description('landing.pupil'::regclass, 4)")[0][0]
+    comment = rows(
+        empty,
+        "select col_description(attrelid, attnum) from pg_attribute"
+        " where attrelid = 'landing.pupil'::regclass and attname = 'school_code'",
+    )[0][0]
     assert "学校标识码" in comment
 
 
