@@ -27,7 +27,7 @@ from ingest.duplicates import Hashes, row_hashes
 from ingest.problems import FileRejectedError
 from ingest.tables import LINE, Batch, LineFilter, Table, WidthProblem, find_header
 
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES = 2 * 1024 * 1024
 #: where most lines are known, so many bytes of others make a batch: the server works on it while reading goes on
 _FEW_BYTES = BLOCK_BYTES // 4
 #: a quoted cell may span blocks up to this size, so that an unclosed quote cannot eat the memory

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.ingest import server
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
@@ -214,9 +215,9 @@ def _peers(bench: Bench, repetitions: int) -> dict[str, object]:
     return {"peer_repetitions": repetitions, "peers": result}
 
 
-def _growth(bench: Bench, sizes: tuple[int, ...], repetitions: int) -> dict[str, object]:
+def _growth(bench: Bench, sizes: tuple[int, ...], repetitions: int) -> dict[str, list[dict[str, Any]]]:
     """Copy and full load at several sizes, medians."""
-    result: list[dict[str, object]] = []
+    result: list[dict[str, Any]] = []
     for rows in sizes:
         runs = _interleaved(
             {
@@ -229,6 +230,7 @@ def _growth(bench: Bench, sizes: tuple[int, ...], repetitions: int) -> dict[str,
         result.append(
             {
                 "rows": rows,
+                "repetitions": repetitions,
                 "copy_wall": median(runs["copy"])["wall"],
                 "full_wall": full["wall"],
                 **_ratios(runs["full"], runs["copy"]),
@@ -236,7 +238,7 @@ def _growth(bench: Bench, sizes: tuple[int, ...], repetitions: int) -> dict[str,
                 "client_peak_mb": full["client_peak_mb"],
             }
         )
-    return {"growth_repetitions": repetitions, "growth": result}
+    return {"growth": result}
 
 
 def table(result: dict[str, object]) -> str:
@@ -290,12 +292,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the files here; default: a folder that is removed")
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args()
-    parts: dict[str, Callable[[Bench], dict[str, object]]] = {
+    parts: dict[str, Callable[[Bench], dict[str, Any]]] = {
         "nights": lambda bench: _nights(bench, given.repetitions),
         "peers": lambda bench: _peers(bench, given.peer_repetitions),
         "growth": lambda bench: _growth(bench, tuple(given.growth), given.growth_repetitions),
     }
-    result: dict[str, object] = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else {}
+    result: dict[str, Any] = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else {}
     with tempfile.TemporaryDirectory(prefix="edupa-bench-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -304,7 +306,12 @@ def main() -> None:
             bench = Bench(settings, given.folder or folder)
             for part in given.only:
                 load = os.getloadavg()
-                result |= parts[part](bench)
+                measured = parts[part](bench)
+                if part == "growth":
+                    # sizes that were not run this time stay, each says how often it was run
+                    others = [size for size in result.get("growth", []) if size["rows"] not in given.growth]
+                    measured = {"growth": sorted(others + measured["growth"], key=lambda size: size["rows"])}
+                result |= measured
                 result[f"{part}_measured"] = {
                     "at": datetime.now(UTC).isoformat(timespec="seconds"),
                     "load_before": load,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from random import Random
 
 import polars as pl
 import pytest
@@ -276,3 +277,31 @@ def test_masks_show_no_personal_value() -> None:
 def test_utf8_is_tried_before_gb18030_for_a_reason() -> None:
     assert "海原县七营镇".encode().decode("gb18030") == "娴峰師鍘夸竷钀ラ晣"
     assert load_code_lists()["counties"].find("海原县") == "640522"
+
+
+def test_id_numbers_are_checked_as_python_reads_them() -> None:
+    random = Random(7)
+    latest = date(2020, 12, 31)
+    numbers: list[str | None] = [None, "0" * 18, "64990120000229001X", "649901190002290012"]
+    for _ in range(4000):
+        born = (
+            f"{random.choice([1899, 1900, 2000, 2019, 2020, 2021])}{random.randrange(14):02}{random.randrange(33):02}"
+        )
+        body = f"6499{random.randrange(100):02}{born}{random.choice([0, random.randrange(1000)]):03}"
+        numbers.append(body + random.choice(["0", "X", values.id_check_character(body)]))
+    found = id_problems(pl.Series(numbers, dtype=pl.String), latest)
+    for place, number in enumerate(numbers):
+        expected = None
+        if number is not None:
+            wrong = values.id_check_character(number[:17]) != number[17]
+            try:
+                day: date | None = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+            except ValueError:
+                day = None
+            if wrong and number.endswith("000"):
+                expected = "id.excel_truncated"
+            elif day is None or not date(1900, 1, 1) <= day <= latest:
+                expected = "id.impossible_date"
+            elif wrong:
+                expected = "id.checksum"
+        assert [rule for rule, mask in found.items() if mask[place]] == ([expected] if expected else []), number
