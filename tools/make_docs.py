@@ -299,9 +299,9 @@ def mart_pages() -> dict[str, str]:
         "发布表 marts",
         "dbt_project/models/marts",
         table(("表 mart", "中文", "English"), index),
-        "另有三张由 warehouse/release.py 与迁移建立的视图：`marts.release_notes`（发布说明）、`marts.release_registry`"
-        "（版本登记）、`marts.source_file`（来源文件）。Three more views come from warehouse/migrations: notes, "
-        "the registry of releases, and the files behind the figures.",
+        "另有四张由 warehouse/migrations 建立的视图：`marts.release_notes`（发布说明）、`marts.release_change`"
+        "（变动单元）、`marts.release_registry`（版本登记）、`marts.source_file`（来源文件）。Four more views come "
+        "from warehouse/migrations: notes, the cells that moved, the registry of releases, the source files.",
     )
     return pages
 

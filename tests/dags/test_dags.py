@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,18 @@ def test_each_wave_refers_to_earlier_waves_only(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pipeline, "WAVES", 3)
     with pytest.raises(ingest.ContractError, match=r"student_event refers to others over 3 steps.*raise WAVES"):
         pipeline.feed_waves()
+
+
+def test_a_release_is_asked_for_kind_reason_level_and_embargo(bag: dict[str, Any]) -> None:
+    params = bag["dags"]["annual_evaluation"]["params"]
+    assert params["kind"]["enum"] == ["annual", "restatement"]
+    assert params["reason"]["minLength"] == 5
+    assert params["declared_change"]["enum"] == ["computed", "patch", "minor", "major"]
+    pattern = re.compile(params["embargo_until"]["pattern"])
+    assert all(map(pattern.fullmatch, ("", "2026-12-01", "2026-12-01 09:00", "2026-12-01T01:00:00Z")))
+    assert not any(map(pattern.fullmatch, ("tomorrow", "2026-12-01 9 Uhr", "01.12.2026")))
+    due = bag["dags"]["release_housekeeping"]
+    assert (due["catchup"], due["max_active_runs"], sorted(due["tasks"])) == (False, 1, ["publish_due"])
 
 
 def test_each_dag_updates_its_asset(bag: dict[str, Any]) -> None:
