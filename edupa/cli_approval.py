@@ -8,7 +8,7 @@ import typer
 
 from edupa.cli_common import plainly
 from edupa.settings import load_settings
-from warehouse.connection import connect_as
+from warehouse.login import connect_as
 
 
 @plainly
@@ -17,13 +17,13 @@ def release_approve(
     remark: Annotated[str, typer.Option(help="What was looked at; kept in the ledger.")],
     reject: Annotated[bool, typer.Option("--reject", help="Say no instead.")] = False,
     login: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--as",
             help="Database login to act as, edupa_approver or a member of it; its password: file of that name in the"
-            " secrets folder, or ~/.pgpass.",
+            " secrets folder, or ~/.pgpass. None: the user of EDUPA_WAREHOUSE_URL; else edupa_approver.",
         ),
-    ] = "edupa_approver",
+    ] = None,
 ) -> None:
     """Approve the candidate that the gate passed last, for exactly that content; or reject it.
 
@@ -33,7 +33,7 @@ def release_approve(
     """
     from warehouse.approval import answer, candidate_run
 
-    with connect_as(login, load_settings().warehouse) as conn:
+    with connect_as(login, load_settings().warehouse, otherwise="edupa_approver") as conn:
         candidate = candidate_run(conn, run_or_year)
         number = answer(conn, candidate.gate_run_id, "reject" if reject else "approve", remark)
         waived = f", resting on waivers {', '.join(map(str, candidate.waivers))}" if candidate.waivers else ""

@@ -15,7 +15,7 @@ from rich.table import Table
 from edupa.cli_common import fail, out, plainly
 from edupa.settings import load_settings
 from warehouse.canonical import Connection
-from warehouse.connection import connect_as
+from warehouse.login import connect_as
 
 waiver_app = typer.Typer(
     no_args_is_help=True, help="Waivers of failed gate rules: one person proposes, another approves, each with a login."
@@ -26,7 +26,7 @@ As = Annotated[
     typer.Option(
         "--as",
         help="Database login to act as; its password: file of that name in the secrets folder, or ~/.pgpass."
-        " None: edupa_steward to propose and revoke, edupa_approver to approve.",
+        " None: the user of EDUPA_WAREHOUSE_URL; else edupa_steward to propose and revoke, edupa_approver to approve.",
     ),
 ]
 Number = Annotated[int, typer.Argument(help="Number from `edupa waiver list`.")]
@@ -79,7 +79,7 @@ def waiver_propose(
     from expectations.waivers import failed_run, propose
 
     settings = load_settings()
-    with connect_as(login or "edupa_steward", settings.warehouse) as conn:
+    with connect_as(login, settings.warehouse, otherwise="edupa_steward") as conn:
         run = gate_run or failed_run(conn, year or settings.evaluation_year, boundary.value if boundary else None)
         number = propose(
             conn,
@@ -120,7 +120,7 @@ def waiver_approve(number: Number, login: As = None) -> None:
     """
     from expectations.waivers import approve
 
-    with connect_as(login or "edupa_approver", load_settings().warehouse) as conn:
+    with connect_as(login, load_settings().warehouse, otherwise="edupa_approver") as conn:
         approve(conn, number)
         print(f"waiver {number} approved by {conn.info.user}; it counts from the next run of the gate on")
 
@@ -138,7 +138,7 @@ def waiver_revoke(
     """
     from expectations.waivers import revoke
 
-    with connect_as(login or "edupa_steward", load_settings().warehouse) as conn:
+    with connect_as(login, load_settings().warehouse, otherwise="edupa_steward") as conn:
         revoke(conn, number, reason)
         print(f"waiver {number} revoked by {conn.info.user}; no gate follows it any more")
 
@@ -147,7 +147,7 @@ def waiver_revoke(
 @plainly
 def waiver_list(
     every: Annotated[bool, typer.Option("--all", help="Also those that are over: expired, revoked, void.")] = False,
-    login: Annotated[str, typer.Option("--as", help="Database login that may read the ledger.")] = "edupa_auditor",
+    login: Annotated[str | None, typer.Option("--as", help="Login that may read the ledger.")] = None,
 ) -> None:
     """List waivers, newest first, with their status at this moment.
 
@@ -179,7 +179,7 @@ _IN_PLAY = "'proposed', 'approved'"
 @plainly
 def waiver_show(
     number: Number,
-    login: Annotated[str, typer.Option("--as", help="Database login that may read the ledger.")] = "edupa_auditor",
+    login: Annotated[str | None, typer.Option("--as", help="Login that may read the ledger.")] = None,
 ) -> None:
     """Show a waiver in full: what it covers, who answers for it, what became of it.
 

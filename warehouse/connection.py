@@ -70,22 +70,6 @@ def dsn(role: str, config: WarehouseConfig | None = None, *, show_password: bool
     return f"postgresql://{parts.user}{secret}@{parts.host}:{parts.port}/{parts.database}"
 
 
-def _open(parts: ConnectionParts, *, autocommit: bool, application_name: str) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(
-        host=parts.host,
-        port=parts.port,
-        dbname=parts.database,
-        user=parts.user,
-        password=parts.password or None,
-        autocommit=autocommit,
-        application_name=application_name,
-        connect_timeout=10,
-        keepalives_idle=30,
-        keepalives_interval=10,
-        keepalives_count=3,
-    )
-
-
 def connect(
     role: str,
     config: WarehouseConfig | None = None,
@@ -101,31 +85,19 @@ def connect(
         psycopg.OperationalError: the server does not answer or refuses the role.
     """
     parts = connection_parts(role, config, database=database)
-    return _open(parts, autocommit=autocommit, application_name=application_name or f"edupa {role}")
-
-
-def connect_as(login: str, config: WarehouseConfig | None = None) -> psycopg.Connection[tuple[object, ...]]:
-    """Open a connection as a person's own login.
-
-    The password is the file of that name below the secrets folder; without one, libpq looks where it always does
-    (PGPASSFILE, ~/.pgpass).
-
-    Args:
-        login: database role; a role of ours may be named with or without ``edupa_``.
-        config: the warehouse; None reads the environment.
-
-    Raises:
-        ConfigError: the embedded server was never started.
-        psycopg.OperationalError: the server does not answer or refuses the login.
-    """
-    config = config or load_config()
-    role = login.removeprefix("edupa_")
-    if role in LOGIN_ROLES:
-        return connect(role, config)
-    there = connection_parts("auditor", config)
-    own = config.secret(login) if config.secret_path(login).is_file() else ""
-    parts = ConnectionParts(there.host, there.port, there.database, login, own)
-    return _open(parts, autocommit=False, application_name=f"edupa {login}"[:63])
+    return psycopg.connect(
+        host=parts.host,
+        port=parts.port,
+        dbname=parts.database,
+        user=parts.user,
+        password=parts.password,
+        autocommit=autocommit,
+        application_name=application_name or f"edupa {role}",
+        connect_timeout=10,
+        keepalives_idle=30,
+        keepalives_interval=10,
+        keepalives_count=3,
+    )
 
 
 def engine(role: str, config: WarehouseConfig | None = None) -> Engine:

@@ -33,7 +33,8 @@ from expectations.waivers import (
 )
 from tests.conftest import make_warehouse
 from warehouse.config import WarehouseConfig
-from warehouse.connection import connect, connect_as
+from warehouse.connection import connect
+from warehouse.login import connect_as
 from warehouse.server import stop
 
 RULE, GUARDED, MILD, HELD = "tried.rule", "tried.identity", "tried.mild", "tried.held"

@@ -20,7 +20,8 @@ from tests.warehouse.test_release import PROVENANCE, SCHEMA, build_candidate
 from warehouse.approval import ApprovalError, Demand, answer, candidate_run, record_airflow_answer
 from warehouse.canonical import ReleaseError
 from warehouse.config import WarehouseConfig
-from warehouse.connection import connect, connect_as
+from warehouse.connection import connect, connection_parts
+from warehouse.login import connect_as
 from warehouse.migrate import MIGRATIONS, migrate
 from warehouse.release import ReleaseOutcome, candidate_sha256, publish_candidate
 from warehouse.server import start, stop
@@ -396,6 +397,25 @@ def test_the_command_line_tells_what_it_did_and_why_not(house: House) -> None:
     code, said = run(house, "release", "approve", str(house.year), "--remark", "看过质量门页面", "--as", "na")
     assert (code, f"of the candidate of {house.year} (gate run" in said) == (0, True), said
     assert publish(house).outcome == "published"
+
+
+def test_a_person_needs_an_own_password_and_no_other(house: House, tmp_path: Path) -> None:
+    """On a machine that holds none of the roles' secrets."""
+    judge(house)
+    port = connection_parts("auditor", house.config).port
+    (tmp_path / "ma").write_text(house.config.secret("ma"), encoding="utf-8")
+    environment = {
+        "EDUPA_HOME": str(tmp_path / "nothing"),
+        "EDUPA_SECRETS_DIR": str(tmp_path),
+        "EDUPA_WAREHOUSE_URL": f"postgresql://ma@127.0.0.1:{port}/edupa",
+    }
+    words = ["release", "approve", str(house.year), "--remark", "看过质量门页面"]
+    done = CliRunner().invoke(app, words, env=environment)
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith("by ma\n")
+    assert CliRunner().invoke(app, ["waiver", "list", "--all"], env=environment).exit_code == 0
+    refused = CliRunner().invoke(app, [*words, "--as", "edupa_approver"], env=environment)
+    assert (refused.exit_code, "secret 'approver' is missing" in refused.output) == (1, True)
 
 
 # --- the migration --------------------------------------------------------------------------------------------------
