@@ -18,6 +18,7 @@ from edupa.cli_common import fail, out, plainly, started
 from edupa.cli_contract import contract_app
 from edupa.cli_quarantine import quarantine_app
 from edupa.cli_release import release_app
+from edupa.cli_seal import backup_app, housekeeping_app
 from edupa.cli_waiver import waiver_app
 from edupa.settings import SAMPLE_SCALE, SAMPLE_SEED, SAMPLE_YEARS, load_settings
 from warehouse.config import LOGIN_ROLES
@@ -34,6 +35,8 @@ server_app = typer.Typer(no_args_is_help=True, help="The embedded PostgreSQL.")
 airflow_app = typer.Typer(no_args_is_help=True, help="Airflow's scheduler and web UI.")
 app.add_typer(server_app, name="server")
 app.add_typer(release_app, name="release")
+app.add_typer(backup_app, name="backup")
+app.add_typer(housekeeping_app, name="housekeeping")
 app.add_typer(airflow_app, name="airflow")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(waiver_app, name="waiver")

@@ -63,6 +63,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from ingest import CodeListError, ContractError, LandingDriftError, TokenKeyError
     from ingest.authoring import AuthoringError
     from ingest.quarantine import QuarantineError
+    from warehouse.backup import BackupError
     from warehouse.canonical import ReleaseError
     from warehouse.locks import LockBusyError
     from warehouse.migrate import MigrationError
@@ -71,6 +72,7 @@ def _expected() -> tuple[type[Exception], ...]:
 
     return (
         AuthoringError,
+        BackupError,
         CodeListError,
         ConfigError,
         ContractError,

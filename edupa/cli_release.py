@@ -1,4 +1,4 @@
-"""``edupa release``: list, show, publish, compare, roll back, withdraw, verify, notify."""
+"""``edupa release``: list, show, publish, compare, roll back, withdraw, notify; edupa/cli_seal.py adds to it."""
 
 from __future__ import annotations
 
@@ -270,22 +270,3 @@ def release_notify(
     if not pipeline.notify(settings):
         raise fail("not everything was delivered; it stays pending")
     print("nothing is pending")
-
-
-@release_app.command("verify")
-@plainly
-def release_verify(
-    release: Annotated[list[str] | None, typer.Argument(help="Releases; none: all ever frozen.")] = None,
-) -> None:
-    """Recompute the hashes of what was frozen; exit code 1 and the table's name if a byte changed.
-
-    Example: `edupa release verify 2020.1.0`
-    """
-    from warehouse.verify import verify
-
-    checked, findings = verify(load_settings().warehouse, release or None)
-    for found in findings:
-        print(f"TAMPERED {found.release_id} {found.table}: {found.problem}")
-    if findings:
-        raise fail(f"{len(findings)} of {checked} tables are not what was frozen")
-    print(f"{checked} tables verified, every hash is the one recorded when they were frozen")

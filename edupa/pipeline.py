@@ -20,6 +20,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
+from edupa.leftovers import maker_of
 from edupa.progress import say
 from edupa.settings import Settings
 from warehouse.approval import ApprovalError, candidate_run, record_airflow_answer
@@ -228,7 +229,11 @@ def build_core(settings: Settings, run_id: str) -> dict[str, Any]:
     """
     from warehouse.transform import run_dbt
 
-    with writer_lock(settings.warehouse, "transform", "build", run_id):
+    # a load that lands meanwhile would be in some tables and not in others: no release could be built again from that
+    with (
+        writer_lock(settings.warehouse, "transform", "build", run_id),
+        writer_lock(settings.warehouse, "transform", "load", run_id, shared=True),
+    ):
         hit("dbt.core")
         done = run_dbt(
             ["build", "--exclude", "path:models/marts", "--exclude-resource-type", "unit_test"], settings.warehouse
@@ -243,11 +248,12 @@ def build_candidate(settings: Settings, run_id: str, evaluation_year: int) -> di
     Raises:
         TransformError: a model or a test failed.
     """
-    from warehouse.transform import make_candidate_schema, run_dbt
+    from warehouse.transform import last_load_of_core, make_candidate_schema, run_dbt
 
     schema = candidate_schema(evaluation_year)
     with writer_lock(settings.warehouse, "transform", "build", run_id):
-        make_candidate_schema(settings.warehouse, schema)
+        origin = {"as_of_load_id": last_load_of_core(settings.warehouse), **maker_of(run_id)}
+        make_candidate_schema(settings.warehouse, schema, origin)
         hit("dbt.marts")
         done = run_dbt(
             ["build", "--select", "path:models/marts", "--exclude-resource-type", "unit_test"],
@@ -313,7 +319,7 @@ def _folder_sha256(folder: Path, pattern: str) -> str:
     return digest.hexdigest()
 
 
-def _contracts_sha256() -> str:
+def contracts_sha256() -> str:
     """Hash over the contracts of all configured folders."""
     from ingest.contract import contract_folders
 
@@ -321,7 +327,12 @@ def _contracts_sha256() -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _git_commit() -> str | None:
+def seeds_sha256() -> str:
+    """Hash over all seeds."""
+    return _folder_sha256(PROJECT_ROOT / "dbt_project" / "seeds", "*.csv")
+
+
+def git_commit() -> str | None:
     """Commit of the code: named by the image that holds it, or asked of git where there is one."""
     if named := os.environ.get("EDUPA_GIT_COMMIT"):
         return named
@@ -331,13 +342,15 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _input_sha256(settings: Settings) -> dict[str, str]:
-    """Feed -> hash over the hashes of every file that was taken in, whatever the order."""
+def _input_sha256(settings: Settings, as_of_load_id: int | None) -> dict[str, str]:
+    """Feed -> hash over the hashes of every file that had been taken in at a load, whatever the order."""
     with connect("auditor", settings.warehouse) as conn:
         rows = conn.execute(
             "select l.feed, encode(sha256(string_agg(f.file_sha256, '' order by f.file_sha256)::bytea), 'hex')"
             " from ledger.load l join ledger.file f using (file_id)"
-            " where l.status in ('landed', 'unchanged') group by l.feed order by l.feed"
+            " where l.status in ('landed', 'unchanged') and l.load_id <= coalesce(%s, l.load_id)"
+            " group by l.feed order by l.feed",
+            (as_of_load_id,),
         ).fetchall()
     return {str(feed): str(digest) for feed, digest in rows}
 
@@ -376,9 +389,12 @@ def publish(
     """
     from warehouse.release import Provenance, publish_candidate
     from warehouse.release_notes import embargo_time, local_time
+    from warehouse.transform import candidate_origin
 
     until = embargo_time(embargo_until)
     seeds = _seed_sha256()
+    # what landed since the candidate was built is not in it
+    as_of = candidate_origin(settings.warehouse, candidate_schema(evaluation_year)).get("as_of_load_id")
     done = publish_candidate(
         settings.warehouse,
         candidate_schema(evaluation_year),
@@ -386,12 +402,13 @@ def publish(
         kind=kind,
         reason=reason,
         provenance=Provenance(
-            git_commit=_git_commit(),
-            contracts_sha256=_contracts_sha256(),
-            seeds_sha256=_folder_sha256(PROJECT_ROOT / "dbt_project" / "seeds", "*.csv"),
-            input_sha256=_input_sha256(settings),
+            git_commit=git_commit(),
+            contracts_sha256=contracts_sha256(),
+            seeds_sha256=seeds_sha256(),
+            input_sha256=_input_sha256(settings, as_of),
             registry_sha256=seeds.get("indicators"),
             seed_sha256=seeds,
+            as_of_load_id=as_of,
         ),
         run_id=run_id,
         dry_run=dry_run,

@@ -12,7 +12,7 @@ import psycopg
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 
-Kind = Literal["load", "build", "publish"]
+Kind = Literal["load", "build", "publish", "reproduce"]
 
 
 class LockBusyError(RuntimeError):
@@ -31,23 +31,29 @@ def _holder(conn: psycopg.Connection[tuple[object, ...]], kind: Kind) -> str:
 
 
 @contextmanager
-def writer_lock(config: WarehouseConfig, role: str, kind: Kind, run_id: str, *, wait_s: float = 3600) -> Iterator[None]:
+def writer_lock(
+    config: WarehouseConfig, role: str, kind: Kind, run_id: str, *, wait_s: float = 3600, shared: bool = False
+) -> Iterator[None]:
     """Hold the lock of a writer kind for the length of the block, on a connection of its own.
 
     Args:
         config: the warehouse.
         role: database role of the writer.
-        kind: ``load``, ``build`` or ``publish``.
+        kind: ``load``, ``build``, ``publish`` or ``reproduce``.
         run_id: shown to whoever has to wait.
         wait_s: seconds to wait for another holder.
+        shared: keep writers of the kind out, but not others who only want them kept out.
 
     Raises:
         LockBusyError: still held after ``wait_s``; the message names the holder.
     """
+    take, give = ("pg_try_advisory_lock", "pg_advisory_unlock") if not shared else (
+        "pg_try_advisory_lock_shared", "pg_advisory_unlock_shared"
+    )  # fmt: skip
     with connect(role, config, autocommit=True, application_name=f"edupa {kind} {run_id}"[:63]) as conn:
         deadline = time.monotonic() + wait_s
         while True:
-            got = conn.execute("select pg_try_advisory_lock(hashtext('edupa'), hashtext(%s))", (kind,)).fetchone()
+            got = conn.execute(f"select {take}(hashtext('edupa'), hashtext(%s))".encode(), (kind,)).fetchone()
             if got and got[0]:
                 break
             if time.monotonic() >= deadline:
@@ -56,4 +62,4 @@ def writer_lock(config: WarehouseConfig, role: str, kind: Kind, run_id: str, *, 
         try:
             yield
         finally:
-            conn.execute("select pg_advisory_unlock(hashtext('edupa'), hashtext(%s))", (kind,))
+            conn.execute(f"select {give}(hashtext('edupa'), hashtext(%s))".encode(), (kind,))

@@ -11,7 +11,9 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -336,6 +338,18 @@ def own_keys(config: WarehouseConfig) -> dict[str, Ed25519PublicKey]:
         public = _read_private(config).public_key()
         keys[key_id_of(public)] = public
     return keys
+
+
+@contextmanager
+def own_key_files(config: WarehouseConfig) -> Iterator[list[Path]]:
+    """The keys of ``own_keys`` as files, for whoever verifies elsewhere; none where the secrets folder holds none."""
+    with tempfile.TemporaryDirectory(prefix="edupa-keys-") as folder:
+        paths = []
+        for key_id, key in own_keys(config).items():
+            path = Path(folder) / f"{key_id}.pem"
+            path.write_text(public_pem(key), encoding="utf-8")
+            paths.append(path)
+        yield paths
 
 
 def signature_problem(signed: SignedManifest, keys: dict[str, Ed25519PublicKey]) -> str | None:

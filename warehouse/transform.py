@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
@@ -46,13 +47,44 @@ def dbt_environment(config: WarehouseConfig) -> dict[str, str]:
     }
 
 
-def make_candidate_schema(config: WarehouseConfig, schema: str) -> None:
-    """Empty schema for the marts of one run, with the privileges of a candidate; what was left there is dropped."""
+def make_candidate_schema(config: WarehouseConfig, schema: str, origin: dict[str, object] | None = None) -> None:
+    """Empty schema for the marts of one run, with the privileges of a candidate; what was left there is dropped.
+
+    Args:
+        config: the warehouse.
+        schema: its name.
+        origin: what it is made from and by whom (run_id, as_of_load_id), kept with the schema; see candidate_origin.
+    """
     name = sql.Identifier(schema)
     with connect("transform", config) as conn:
         conn.execute(sql.SQL("drop schema if exists {} cascade").format(name))
         conn.execute(sql.SQL("create schema {}").format(name))
         grant_schema(conn, "candidate", schema)
+        if origin is not None:
+            conn.execute(sql.SQL("comment on schema {} is {}").format(name, sql.Literal(json.dumps(origin))))
+
+
+def candidate_origin(config: WarehouseConfig, schema: str) -> dict[str, Any]:
+    """What a candidate schema was made from and by whom; empty where it was made without saying so, or is gone."""
+    with connect("transform", config) as conn:
+        row = conn.execute(
+            "select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = %s", (schema,)
+        ).fetchone()
+    try:
+        origin = json.loads(str(row[0])) if row and row[0] else {}
+    except json.JSONDecodeError:
+        return {}
+    return origin if isinstance(origin, dict) else {}
+
+
+def last_load_of_core(config: WarehouseConfig) -> int:
+    """Last load that core was built from; 0: from none.
+
+    No load lands while core is built, so this one number says what landing held for every table of it.
+    """
+    with connect("transform", config) as conn:
+        row = conn.execute("select coalesce(max(load_id), 0) from core.dim_source_file").fetchone()
+    return int(str(row[0])) if row else 0
 
 
 def run_dbt(

@@ -73,7 +73,9 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_no_import_errors(bag: dict[str, Any]) -> None:
     assert bag["errors"] == {}
-    assert sorted(bag["dags"]) == ["annual_evaluation", "nightly_load", "release_housekeeping"]
+    assert sorted(bag["dags"]) == [
+        "annual_evaluation", "housekeeping", "nightly_load", "nightly_verification", "release_housekeeping",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("dag_id", ["nightly_load", "annual_evaluation"])
@@ -156,3 +158,21 @@ def test_dag_file_holds_wiring_only(path: Path) -> None:
     text = path.read_text(encoding="utf-8").lower()
     assert "select " not in text
     assert "now()" not in text
+
+
+def test_housekeeping_verifies_first_and_removes_old_backups_last(bag: dict[str, Any]) -> None:
+    weekly, nightly = (bag["dags"][name] for name in ("housekeeping", "nightly_verification"))
+    order = ["verify", "sweep", "back_up", "drill", "retain", "finish"]
+    assert {name: task["downstream"] for name, task in weekly["tasks"].items()} == dict(
+        zip(order, [*([name] for name in order[1:]), []], strict=True)
+    )
+    assert {name: task["downstream"] for name, task in nightly["tasks"].items()} == {
+        "verify": ["finish"],
+        "finish": [],
+    }
+    for dag in (weekly, nightly):
+        assert "edupa" in dag["tags"]
+        assert len(dag["doc"]) > 200
+        assert (dag["catchup"], dag["max_active_runs"]) == (False, 1)
+        assert dag["tasks"]["verify"]["retries"] == 0
+        assert {task["rule"] for task in dag["tasks"].values()} == {"all_success"}
