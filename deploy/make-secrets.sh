@@ -63,6 +63,10 @@ done
 { openssl rand -hex 48 | tr -d '\n'; } > "$folder/.word" && keep airflow_jwt < "$folder/.word"
 { openssl rand -base64 32 | tr '+/' '-_' | tr -d '\n'; } > "$folder/.word" && keep airflow_fernet < "$folder/.word"
 
+# the key that signs the manifests of releases (docs/seal.md)
+openssl genpkey -algorithm ed25519 > "$folder/.word"
+keep release_signing_key < "$folder/.word"
+
 # secrets made of other secrets
 printf 'postgresql+psycopg2://edupa_airflow:%s@postgres:5432/airflow' "$(read_secret airflow)" > "$folder/.word"
 derive airflow_conn

@@ -59,9 +59,15 @@ def verify_all(settings: Settings) -> dict[str, Any]:
 def back_up(settings: Settings) -> dict[str, Any]:
     """Make a backup in the warehouse's own folder.
 
+    Where the server is not ours and its administrator's password is not here, none is made, and that is said: in the
+    production shape no task holds it, and backups are the platform's.
+
     Raises:
         warehouse.backup.BackupError: it could not be made.
     """
+    if settings.warehouse.url and not settings.warehouse.secret_path("admin").exists():
+        say("  ! no backup: the administrator's password is not here, so backups are the platform's (docs/seal.md)")
+        return {"folder": None, "bytes": 0}
     made = backups.create(settings.warehouse)
     say(f"backup: {made.folder} ({made.bytes / 1e6:.1f} MB, {len(made.about['releases'])} releases)")
     return {"folder": str(made.folder), "bytes": made.bytes}
@@ -70,10 +76,15 @@ def back_up(settings: Settings) -> dict[str, Any]:
 def drill(settings: Settings) -> dict[str, Any]:
     """Restore the newest backup into a throw-away server and verify every release there.
 
+    Without a backup of ours, see back_up, nothing is tried, and that is said.
+
     Raises:
         warehouse.backup.BackupError: it cannot be restored.
         VerificationFailed: what came out is not what was frozen.
     """
+    if settings.warehouse.url and not backups.list_backups(settings.warehouse):
+        say("  ! no drill: there is no backup of ours")
+        return {"releases": 0, "tables": 0, "rights": 0}
     done = backups.drill(settings.warehouse)
     if done.verification.findings:
         raise VerificationFailed(

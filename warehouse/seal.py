@@ -358,7 +358,8 @@ def signature_problem(signed: SignedManifest, keys: dict[str, Ed25519PublicKey])
     if key is None:
         return (
             f"signed with key {signed.key_id}, which is not among the keys that are trusted here"
-            f" ({', '.join(sorted(keys)) or 'none'})"
+            f" ({', '.join(sorted(keys)) or 'none'}): put its public key into the secrets folder as"
+            f" {PUBLIC_KEY.format(signed.key_id)}, or name it with --public-key"
         )
     try:
         key.verify(base64.b64decode(signed.signature, validate=True), canonical_json(signed.manifest))

@@ -273,6 +273,7 @@ def test_administrator_and_token_key_reach_only_those_who_need_them() -> None:
 
     assert holders("admin") == {"postgres", "migrate"}
     assert holders("token_key") == {"migrate", "airflow-scheduler", "airflow-worker"}
+    assert holders("release_signing_key") == {"airflow-scheduler", "airflow-worker"}
     assert holders("ingest") == {"migrate", "airflow-scheduler", "airflow-worker"}
     assert set(LOGIN_ROLES) <= set(SERVICES["migrate"]["secrets"]), "migrate sets every role's password"
 

@@ -339,7 +339,8 @@ def test_an_auditor_verifies_with_the_public_key_alone(sealed: WarehouseConfig, 
     wrong = verify_releases(bare, ["2019.1.0"], public_keys=[public], reader="auditor").findings
     assert [str(found) for found in wrong] == [
         f"2019.1.0 manifest: signed with key {key_id}, which is not among the keys that are trusted here"
-        f" ({key_id_of(other)})"
+        f" ({key_id_of(other)}): put its public key into the secrets folder as release_public_key_{key_id}.pem, or name"
+        " it with --public-key"
     ]
     public.write_text("no key")
     with pytest.raises(SealError, match="holds no public key"):
