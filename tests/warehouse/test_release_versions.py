@@ -164,7 +164,7 @@ def test_no_change_has_no_level(compared: Callable[[Marts], Comparison]) -> None
     assert compared(marts()).reasons == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(names=st.lists(st.sampled_from(sorted(CHANGES)), min_size=1, max_size=4, unique=True))
 def test_level_is_that_of_the_weightiest_of_many_changes(
     compared: Callable[[Marts], Comparison], names: list[str]
