@@ -316,7 +316,12 @@ def run_gate(
                 suites=suites,
                 extra=extra,
                 waived=waived,
-                matrix=for_people(cells, judgement.counties, titles),
+                matrix=for_people(
+                    cells,
+                    judgement.counties,
+                    titles,
+                    {suite.name for suite in suites if not suite.every_county},
+                ),
                 counties=judgement.counties,
                 suite_seconds=judgement.seconds,
                 started_at=started_at,

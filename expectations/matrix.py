@@ -13,6 +13,7 @@ from expectations.runner import EVERYWHERE
 from expectations.suite import Severity, Text
 
 Cell = tuple[str, str]
+_NUMBERS = ("fit", "counties", "plan_fit", "plan_counties")
 _WEIGHT: Mapping[Decision, int] = {"pass": 0, "warn": 1, "block": 2}
 
 
@@ -92,7 +93,7 @@ def cell_verdicts(
 
 
 def _complete(cells: Iterable[CellVerdict], counties: Collection[County]) -> dict[str, int]:
-    """How many counties of one suite and period may be used, of all and of the plan's."""
+    """How many counties of one period may be used, of all that the suite speaks of and of the plan's among them."""
     fit = {cell.county_code for cell in cells if cell.verdict != "block"}
     plan = [county for county in counties if county.is_plan]
     return {
@@ -104,7 +105,10 @@ def _complete(cells: Iterable[CellVerdict], counties: Collection[County]) -> dic
 
 
 def for_people(
-    cells: Iterable[CellVerdict], counties: Collection[County], titles: Mapping[str, Text]
+    cells: Iterable[CellVerdict],
+    counties: Collection[County],
+    titles: Mapping[str, Text],
+    irregular: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """The verdicts as a table: a suite a row, a period a column, and how many counties are fit in each.
 
@@ -112,11 +116,13 @@ def for_people(
         cells: from ``cell_verdicts``.
         counties: all there are, in the order in which they are shown.
         titles: suite -> title.
+        irregular: suites that need not speak of every county in every period.
 
     Returns:
-        Per suite: ``suite``, ``title``, ``by_county`` (false where it speaks of no county), ``periods`` (newest last;
-        each with ``period``, ``fit``, ``counties``, ``plan_fit``, ``plan_counties`` and ``not_fit``: the counties and
-        areas that are not plainly fit, with verdict and rules).
+        Per suite: ``suite``, ``title``, ``by_county`` (false where it speaks of no county), ``complete`` (the period
+        with fewest fit counties: ``fit`` of ``counties``, ``plan_fit`` of ``plan_counties``; null for an irregular
+        suite), ``periods`` (newest last; each with ``period``, ``verdicts`` by county, the same four numbers and
+        ``not_fit``: the counties and areas that are not plainly fit, with verdict and rules).
     """
     codes = {county.code: county for county in counties}
     by_suite: dict[str, dict[str, list[CellVerdict]]] = defaultdict(lambda: defaultdict(list))
@@ -124,11 +130,13 @@ def for_people(
         by_suite[cell.suite][cell.period].append(cell)
     table = []
     for suite, by_period in by_suite.items():
-        by_county = any(cell.county_code in codes for listed in by_period.values() for cell in listed)
-        periods = [
+        spoken_of = {cell.county_code for listed in by_period.values() for cell in listed}
+        concerned = [county for county in counties if county.code in spoken_of]
+        is_regular = bool(concerned) and suite not in irregular
+        periods: list[dict[str, Any]] = [
             {
                 "period": period,
-                **(_complete(listed, counties) if by_county else {}),
+                **(_complete(listed, concerned) if is_regular else {}),
                 "verdict": max((cell.verdict for cell in listed), key=_WEIGHT.__getitem__),
                 "verdicts": {cell.county_code: cell.verdict for cell in listed},
                 "not_fit": [
@@ -144,5 +152,14 @@ def for_people(
             }
             for period, listed in sorted(by_period.items())
         ]
-        table.append({"suite": suite, "title": asdict(titles[suite]), "by_county": by_county, "periods": periods})
+        fewest = min(periods, key=lambda period: (period["plan_fit"], period["fit"])) if is_regular else None
+        table.append(
+            {
+                "suite": suite,
+                "title": asdict(titles[suite]),
+                "by_county": bool(concerned),
+                "complete": fewest and {key: fewest[key] for key in _NUMBERS},
+                "periods": periods,
+            }
+        )
     return table

@@ -90,6 +90,7 @@ class Suite:
         table: (schema, table) of the batch where there is no query.
         place: SQL expression on the batch: county or area code.
         time: SQL expression on the batch: period.
+        every_county: whether each county that it speaks of must be there in every period.
         expectations: the rules, in file order.
     """
 
@@ -101,6 +102,7 @@ class Suite:
     table: tuple[str, str] | None
     place: str
     time: str
+    every_county: bool
     expectations: tuple[Expectation, ...]
 
 
@@ -337,6 +339,7 @@ def _suite(path: Path, boundary: Boundary, shared: Mapping[str, Any], facts: Map
         table=table,
         place=fill(str(content.get("place", "county_code")), values, source),
         time=fill(str(content.get("time", "period")), values, source),
+        every_county=content.get("every_county", True) is not False,
         expectations=tuple(
             _expectation(
                 entry,

@@ -117,9 +117,11 @@ def test_the_table_counts_how_many_counties_are_fit() -> None:
         CellVerdict("r", PLAN, "2018", "block", 1, ("r.one",)),
         CellVerdict("r", OTHER, "2018", "warn", 1, ("r.two",)),
         CellVerdict("r", OTHER, "2019", "pass", 1, ()),
+        CellVerdict("events", OTHER, "2019", "pass", 1, ()),
         CellVerdict("whole", "*", "*", "pass", 1, ()),
     ]
-    by_county, whole = for_people(made, counties, {"r": SAID, "whole": SAID})
+    titles = {"r": SAID, "events": SAID, "whole": SAID}
+    by_county, events, whole = for_people(made, counties, titles, {"events"})
     assert [
         (p["period"], p["fit"], p["counties"], p["plan_fit"], p["plan_counties"]) for p in by_county["periods"]
     ] == [
@@ -128,4 +130,7 @@ def test_the_table_counts_how_many_counties_are_fit() -> None:
         ("2019", 1, 2, 0, 1),
     ]
     assert [entry["county_name"] for entry in by_county["periods"][0]["not_fit"]] == ["西吉县", "兴庆区"]
-    assert (by_county["by_county"], whole["by_county"]) == (True, False)
+    assert by_county["complete"] == {"fit": 1, "counties": 2, "plan_fit": 0, "plan_counties": 1}
+    # what need not be there everywhere is never short
+    assert (events["complete"], whole["complete"]) == (None, None)
+    assert [table["by_county"] for table in (by_county, events, whole)] == [True, True, False]
