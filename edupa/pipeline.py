@@ -192,6 +192,7 @@ def _gate(
     subject_sha256: str | None,
 ) -> dict[str, Any]:
     from expectations.gate import run_gate
+    from expectations.webhook import tell
 
     # it tells of each temporary folder it makes
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
@@ -205,6 +206,8 @@ def _gate(
         out_dir=run_folder(settings, run_id),
     )
     say(f"gate {boundary} {evaluation_year}: {report.decision} ({report.summary()}), page {report.page}")
+    if told := tell(settings.warehouse, report.page, report.gate_run_id):
+        say(f"  gate webhook: {'delivered' if told[0] else 'NOT delivered'}, {told[1]}")
     for line in report.reasons():
         say(f"  ! {line}")
     if report.decision == "block":

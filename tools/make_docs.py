@@ -3,6 +3,7 @@
 * ``docs/indicators/<code>.md`` from the indicator registry and its companions (dbt_project/seeds/*.csv)
 * ``docs/feeds/<feed>.md`` from the data contracts (ingest/contracts/*.odcs.yaml)
 * ``docs/marts/<mart>.md`` from the properties of the marts (dbt_project/models/marts/*.yml)
+* ``docs/quality_rules.md`` from the suites (expectations/suites)
 * ``docs/roles.md`` from warehouse/roles.yaml
 
 Usage: ``.venv/bin/python tools/make_docs.py`` writes them; with ``--check`` it writes nothing, names the pages that are
@@ -306,6 +307,50 @@ def mart_pages() -> dict[str, str]:
     return pages
 
 
+# --- rules of the gates --------------------------------------------------------------------------------------------
+
+
+def rule_pages() -> dict[str, str]:
+    """docs/quality_rules.md: every rule of both gates, with the words that its page shows when it fails."""
+    sys.path.insert(0, str(ROOT))
+    from expectations.gate import facts
+    from expectations.suite import load_suites
+
+    parts = []
+    boundaries = (("arrival", "入库门禁 arrival gate"), ("candidate", "发布门禁 candidate gate"))
+    for boundary, heading in boundaries:
+        _, suites = load_suites(boundary, facts(2020, "candidate"))  # type: ignore[arg-type]
+        parts.append(f"## {heading}")
+        for suite in suites:
+            parts.append(f"### {suite.title.zh} {suite.title.en}")
+            parts.append(
+                table(
+                    ("规则 rule", "", "应当如此 what should be true", "为什么 why", "怎么办 what to do"),
+                    [
+                        (
+                            f"`{rule.id}`",
+                            ("阻断 block" if rule.severity == "block" else "提醒 warn")
+                            + ("" if rule.waivable else "<br>不得豁免 never waived"),
+                            f"{rule.what.zh}<br>{rule.what.en}",
+                            f"{rule.why.zh}<br>{rule.why.en}",
+                            f"{rule.how_to_fix.zh}<br>{rule.how_to_fix.en}",
+                        )
+                        for rule in suite.expectations
+                    ],
+                )
+            )
+    return {
+        "quality_rules.md": page(
+            "质量规则 rules of the gates",
+            "expectations/suites",
+            "每条规则都有一个专门埋下的错误，测试证明它只被这条规则（及注明的同类规则）查出。怎样读门禁页见 "
+            "[quality.md](quality.md)。\n\nEvery rule has a defect of its own; a test shows that it finds it, and "
+            "nothing else does but what watches the same thing. [quality.md](quality.md) tells how to read a page.",
+            *parts,
+        )
+    }
+
+
 # --- roles --------------------------------------------------------------------------------------------------------
 
 
@@ -374,7 +419,7 @@ def role_pages() -> dict[str, str]:
 
 def all_pages() -> dict[str, str]:
     """Every generated page, path below docs/ → text."""
-    return indicator_pages() | feed_pages() | mart_pages() | role_pages()
+    return indicator_pages() | feed_pages() | mart_pages() | rule_pages() | role_pages()
 
 
 def differences(docs: Path) -> list[str]:

@@ -15,6 +15,7 @@ import hmac
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from warehouse.connection import connect
 
 CHANNEL = "edupa_release"
 URL_SECRET = "release_webhook_url"
+URL_VARIABLE = "EDUPA_RELEASE_WEBHOOK"
 KEY_SECRET = "release_webhook_key"
 TIMEOUT_S = 5.0
 
@@ -52,12 +54,12 @@ class Delivery:
     detail: str
 
 
-def webhook_url(config: WarehouseConfig) -> str | None:
-    """Address of the webhook; None where none is configured."""
-    path = config.secret_path(URL_SECRET)
+def webhook_url(config: WarehouseConfig, secret: str = URL_SECRET, variable: str = URL_VARIABLE) -> str | None:
+    """Address of a webhook, from a file among the secrets or the environment; None where none is configured."""
+    path = config.secret_path(secret)
     if path.exists() and (url := path.read_text(encoding="utf-8").strip()):
         return url
-    return os.environ.get("EDUPA_RELEASE_WEBHOOK") or None
+    return os.environ.get(variable) or None
 
 
 def announce(conn: Connection, config: WarehouseConfig, event: Event, release_id: str, shown: str | None) -> None:
@@ -104,13 +106,20 @@ def signature(key: str, timestamp: str, body: bytes) -> str:
     return "sha256=" + hmac.new(key.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-def _send(config: WarehouseConfig, notice_id: int, payload: object) -> tuple[bool, str]:
-    """Post one notice; whatever goes wrong is said, not raised."""
+def post_signed(config: WarehouseConfig, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[bool, str]:
+    """Post signed JSON; whatever goes wrong is said, not raised.
+
+    Args:
+        config: where the signing key lies.
+        url: https, or http on this machine.
+        body: JSON.
+        headers: beside those of type, time and signature.
+
+    Returns:
+        Whether the receiver took it, and its status or why there is none; never the address, it may hold a token.
+    """
     import httpx
 
-    url = webhook_url(config)
-    if url is None:
-        return False, f"no address: write it to the secret {URL_SECRET} or set EDUPA_RELEASE_WEBHOOK"
     try:
         address = urlsplit(url)
         host = address.hostname
@@ -122,20 +131,28 @@ def _send(config: WarehouseConfig, notice_id: int, payload: object) -> tuple[boo
         key = config.secret(KEY_SECRET)
     except ConfigError:
         return False, f"not sent unsigned: the secret {KEY_SECRET} is missing or empty"
-    body = json.dumps({"notice_id": notice_id, **dict(payload)}, ensure_ascii=False).encode()  # type: ignore[call-overload]
     timestamp = str(int(time.time()))
-    headers = {
+    sent = {
+        **headers,
         "Content-Type": "application/json; charset=utf-8",
-        "X-Edupa-Notice": str(notice_id),
         "X-Edupa-Timestamp": timestamp,
         "X-Edupa-Signature": signature(key, timestamp, body),
     }
     try:
-        answer = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S, follow_redirects=False)
+        answer = httpx.post(url, content=body, headers=sent, timeout=TIMEOUT_S, follow_redirects=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        # the message of an HTTP error holds the address, and the address may hold a token
+        # the message of an HTTP error holds the address
         return False, f"{type(error).__name__} from {host}"
     return answer.is_success, f"HTTP {answer.status_code} from {host}"
+
+
+def _send(config: WarehouseConfig, notice_id: int, payload: object) -> tuple[bool, str]:
+    """Post one notice; whatever goes wrong is said, not raised."""
+    url = webhook_url(config)
+    if url is None:
+        return False, f"no address: write it to the secret {URL_SECRET} or set {URL_VARIABLE}"
+    body = json.dumps({"notice_id": notice_id, **dict(payload)}, ensure_ascii=False).encode()  # type: ignore[call-overload]
+    return post_signed(config, url, body, {"X-Edupa-Notice": str(notice_id)})
 
 
 def deliver_pending(config: WarehouseConfig, *, limit: int = 100) -> list[Delivery]:
