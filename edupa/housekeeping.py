@@ -32,7 +32,7 @@ def said_of(done: Verification) -> list[str]:
         lines.append(f"unsigned (frozen before manifests were signed): {', '.join(done.unsigned)}")
     if done.unpublished:
         lines.append(f"rows not looked at (not published): {', '.join(done.unpublished)}")
-    if done.keys_from == "ledger":
+    if done.keys_from == "ledger" and done.releases:
         lines.append("keys were taken from the ledger itself: --public-key names one that you got elsewhere")
     return lines
 
