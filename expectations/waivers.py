@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import psycopg
 
 from expectations.report import Finding, Place
 from expectations.suite import Boundary, Text
 
+ZONE = ZoneInfo("Asia/Shanghai")
 Connection = psycopg.Connection[tuple[object, ...]]
 Status = Literal["proposed", "approved", "expired", "revoked"]
 # county (or area) code, period, figures as the ledger keeps them
@@ -187,7 +189,8 @@ def _waiver(row: Sequence[Any]) -> Waiver:
         reason=reason,
         proposed_by=proposed_by,
         approved_by=approved_by,
-        expires_at=expires_at,
+        # told to people in the province's time, whatever the session's is
+        expires_at=expires_at.astimezone(ZONE),
     )
 
 
