@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from psycopg import IsolationLevel
+
 from warehouse.canonical import (
     COMPANIONS,
     Connection,
@@ -420,7 +422,10 @@ def verify_releases(
     given = key_files(public_keys)
     findings: list[Finding] = []
     tables = 0
-    with connect(reader, config, autocommit=True) as conn:
+    with connect(reader, config) as conn:
+        # one snapshot: what is published meanwhile is no finding
+        conn.isolation_level = IsolationLevel.REPEATABLE_READ
+        conn.read_only = True
         # names in definitions are written out in full
         conn.execute("set search_path = pg_catalog")
         known = _releases(conn)

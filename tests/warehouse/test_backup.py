@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,13 +56,16 @@ def live() -> Iterator[WarehouseConfig]:
 
 @pytest.fixture(scope="module")
 def backup(live: WarehouseConfig) -> Backup:
-    """A backup taken while a release is being published."""
+    """A backup taken while a release is being published; verifying meanwhile finds nothing either."""
     build_candidate(live, 72.0, years=(2019, 2020))
     judge(live)
-    publisher = threading.Thread(target=publish, args=(live, 2020))
-    publisher.start()
-    made = create(live)
-    publisher.join()
+    with ThreadPoolExecutor() as at_once:
+        publishing = at_once.submit(publish, live, 2020)
+        backing_up = at_once.submit(create, live)
+        while not (publishing.done() and backing_up.done()):
+            assert verify(live)[1] == []
+        assert publishing.result() == ("published", "2020.2.0")
+        made = backing_up.result()
     return made
 
 
