@@ -93,6 +93,8 @@ def release_show(
 def _line(item: Any) -> str:
     if isinstance(item, tuple):
         name, value = item
+        if isinstance(value, dict) and value.keys() >= {"rows", "sha256"}:
+            return f"{name}: {value['rows']} rows, sha256 {value['sha256']}"  # ranges of rows: in the JSON
         return f"{name}: {json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value}"
     if not isinstance(item, dict):
         return str(item)

@@ -58,6 +58,7 @@ def test_show_tells_the_whole_registry_entry(edupa: Edupa) -> None:
     assert "previous_release: 2019.1.0" in told
     assert "  minor: county_evaluation变动1行 — county_evaluation: 1 rows changed" in told
     assert "  targets: t1" in told
+    assert any(line.startswith("  county_evaluation: 4 rows, sha256 ") and "ranges" not in line for line in told)
     missing = edupa("show", "2031.1.0")
     assert missing.exit_code == 1
     assert "there is no release 2031.1.0: `edupa release list` names all" in missing.stderr
