@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import Asset, dag, get_current_context, task
+from airflow.sdk import Asset, dag, task
 
 DOC = """
 ### 版本值守 — releases that are due
@@ -44,7 +44,7 @@ def release_housekeeping() -> None:
         from edupa import pipeline
         from edupa.settings import load_settings
 
-        published = pipeline.publish_due(load_settings(), get_current_context()["run_id"])
+        published = pipeline.publish_due(load_settings(), "release_housekeeping")
         if not published:
             raise AirflowSkipException("no release is due")
         return published
