@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import psycopg
 import typer
 
+from edupa.cli_access import access_app, watchdog_app
 from edupa.cli_approval import release_approve
 from edupa.cli_common import fail, out, plainly, started
 from edupa.cli_contract import contract_app
@@ -41,6 +42,8 @@ app.add_typer(airflow_app, name="airflow")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(waiver_app, name="waiver")
 release_app.command("approve")(release_approve)
+app.add_typer(access_app, name="access")
+app.add_typer(watchdog_app, name="watchdog")
 app.add_typer(contract_app, name="contract")
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from edupa.settings import Settings
 from warehouse.config import ConfigError
+from warehouse.connection import AuthenticationError
 
 # a pipe or a log has no width of its own; 120 columns keep the tables whole
 out = Console(width=None if sys.stdout.isatty() else 120)
@@ -45,6 +46,8 @@ def plainly(function: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
+        except AuthenticationError as error:
+            raise fail(str(error)) from None
         except psycopg.OperationalError as error:
             raise fail(f"the warehouse does not answer: {str(error).splitlines()[0]}") from None
         except psycopg.Error as error:
@@ -63,6 +66,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from ingest import CodeListError, ContractError, LandingDriftError, TokenKeyError
     from ingest.authoring import AuthoringError
     from ingest.quarantine import QuarantineError
+    from warehouse.access import AccessError
     from warehouse.backup import BackupError
     from warehouse.canonical import ReleaseError
     from warehouse.locks import LockBusyError
@@ -71,6 +75,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from warehouse.transform import TransformError
 
     return (
+        AccessError,
         AuthoringError,
         BackupError,
         CodeListError,

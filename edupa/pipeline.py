@@ -225,11 +225,12 @@ def arrival_gate(settings: Settings, run_id: str, evaluation_year: int) -> dict[
 
 
 def build_core(settings: Settings, run_id: str) -> dict[str, Any]:
-    """Seeds, staging, core and indicators, with their tests.
+    """Seeds, staging, core and indicators, with their tests; then the restricted ledgers are brought to them.
 
     Raises:
         TransformError: a model or a test failed.
     """
+    from warehouse.restricted import refresh_all
     from warehouse.transform import run_dbt
 
     # a load that lands meanwhile would be in some tables and not in others: no release could be built again from that
@@ -241,7 +242,11 @@ def build_core(settings: Settings, run_id: str) -> dict[str, Any]:
         done = run_dbt(
             ["build", "--exclude", "path:models/marts", "--exclude-resource-type", "unit_test"], settings.warehouse
         )
+        hit("restricted.refresh")
+        ledgers = refresh_all(settings.warehouse)
     say(f"dbt core and indicators: {done.succeeded} nodes in {done.seconds:.0f} s, {done.warned} warnings")
+    for ledger in ledgers:
+        say(f"restricted.{ledger.relation}: {ledger.held:,} rows, {ledger.added:,} in, {ledger.removed:,} out")
     return asdict(done)
 
 

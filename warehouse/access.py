@@ -30,6 +30,8 @@ _MARKS: dict[str, tuple[str, bool]] = {
     "<partition>": (r"releases\.\w+__\d+_\d+_\d+", True),
     "<pinned>": (r"release_\d+_\d+_\d+", True),
     "<candidate>": (r"candidate_\w+", True),
+    "<named>": (r"\w+_named", False),
+    "<ledger>": (r"[^.]+", False),
     "<feed>": (r"[^.]+", False),
     "<seed>": (r"[^.]+", False),
     "<model>": (r"[^.]+", False),

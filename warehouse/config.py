@@ -21,10 +21,10 @@ LOGIN_ROLES = (
     "publisher",
     "evaluator",
     "bi",
-    "county",
     "steward",
     "approver",
     "auditor",
+    "watchdog",
     "prerelease",
 )
 

@@ -1,10 +1,16 @@
-"""Connections to the warehouse, one database role for each kind of work."""
+"""Connections to the warehouse, one database role for each kind of work.
+
+A password may be renewed at any time (warehouse/passwords.py): a refused connection reads its secret again and tries
+once more, so a run in progress goes on.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -15,20 +21,39 @@ from warehouse.server import read_state
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+# between the server's learning of a new password and its secret file lies one write to disk
+_RENEWAL_S = 2.0
+_POLL_S = 0.05
+# parts of the URL that have a place of their own
+_OWN = ("host", "port", "dbname", "user", "password")
+
+
+class AuthenticationError(psycopg.OperationalError):
+    """The server refuses the password; the message names role, host and database, never the password."""
+
 
 @dataclass(frozen=True)
 class ConnectionParts:
-    """What a client needs to connect; ``password`` is never printed."""
+    """What a client needs to connect; ``password`` is never printed.
+
+    Attributes:
+        options: what the warehouse's URL says beside these, e.g. sslmode and sslrootcert.
+    """
 
     host: str
     port: int
     database: str
     user: str
     password: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Without the password, so that no traceback or log shows it."""
         return f"ConnectionParts({self.user}@{self.host}:{self.port}/{self.database})"
+
+    def with_login(self, user: str, password: str) -> ConnectionParts:
+        """The same server and database for another login."""
+        return replace(self, user=user, password=password)
 
 
 def connection_parts(
@@ -37,7 +62,7 @@ def connection_parts(
     """Host, port, database, user and password for a role.
 
     Args:
-        role: ``admin`` or one of warehouse.config.LOGIN_ROLES.
+        role: ``admin``, one of warehouse.config.LOGIN_ROLES, or ``county_<login>``.
         config: the warehouse; None reads the environment.
         database: another database of the same server.
 
@@ -45,29 +70,81 @@ def connection_parts(
         ConfigError: unknown role, missing secret, or the embedded server was never started.
     """
     config = config or load_config()
-    if role != "admin" and role not in LOGIN_ROLES:
-        raise ConfigError(f"unknown role {role!r}: one of admin, {', '.join(LOGIN_ROLES)}")
+    if role != "admin" and role not in LOGIN_ROLES and not role.startswith("county_"):
+        raise ConfigError(f"unknown role {role!r}: one of admin, {', '.join(LOGIN_ROLES)}, county_<login>")
+    options: dict[str, str] = {}
     if config.url:
         given = conninfo_to_dict(config.url)
+        options = {name: str(value) for name, value in given.items() if name not in _OWN and value is not None}
         host, port = str(given.get("host", "127.0.0.1")), int(given.get("port") or 5432)
         database = database or str(given.get("dbname") or config.database)
         if role == "admin":
             password = str(given.get("password") or "") or config.secret("admin")
-            return ConnectionParts(host, port, database, str(given.get("user") or ADMIN_USER), password)
+            return ConnectionParts(host, port, database, str(given.get("user") or ADMIN_USER), password, options)
     else:
         state = read_state(config)
         if state is None:
             raise ConfigError("no warehouse yet: run `make run` or `edupa server start`")
         host, port, database = "127.0.0.1", state.port, database or config.database
     user = ADMIN_USER if role == "admin" else f"edupa_{role}"
-    return ConnectionParts(host, port, database, user, config.secret(role))
+    return ConnectionParts(host, port, database, user, config.secret(role), options)
 
 
 def dsn(role: str, config: WarehouseConfig | None = None, *, show_password: bool = True) -> str:
     """A postgresql:// URL for a role."""
     parts = connection_parts(role, config)
     secret = f":{quote(parts.password, safe='')}" if show_password else ""
-    return f"postgresql://{parts.user}{secret}@{parts.host}:{parts.port}/{parts.database}"
+    query = f"?{urlencode(parts.options)}" if parts.options else ""
+    return f"postgresql://{parts.user}{secret}@{parts.host}:{parts.port}/{parts.database}{query}"
+
+
+def connect_parts(
+    parts: ConnectionParts, *, autocommit: bool = False, application_name: str = "edupa"
+) -> psycopg.Connection[tuple[object, ...]]:
+    """Open a connection once.
+
+    Raises:
+        AuthenticationError: the server refuses the password.
+        psycopg.OperationalError: the server does not answer or refuses the role.
+    """
+    settings: dict[str, str | int] = {
+        "connect_timeout": 10,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        **parts.options,
+    }
+    try:
+        return psycopg.connect(
+            "",
+            host=parts.host,
+            port=parts.port,
+            dbname=parts.database,
+            user=parts.user,
+            password=parts.password or None,
+            autocommit=autocommit,
+            application_name=application_name,
+            **settings,  # type: ignore[arg-type]
+        )
+    except psycopg.OperationalError as error:
+        if "authentication failed" not in str(error):
+            raise
+        raise AuthenticationError(
+            f"{parts.host}:{parts.port}, database {parts.database}, does not accept the password of {parts.user}:"
+            " its secret file is not what the server knows; `edupa server start` sets it anew"
+        ) from None
+
+
+def _renewed(parts: ConnectionParts, role: str, config: WarehouseConfig) -> ConnectionParts | None:
+    """The same with the secret read anew, once it differs; None: it stays what it was."""
+    deadline = time.monotonic() + _RENEWAL_S
+    while True:
+        password = config.secret(role)
+        if password != parts.password:
+            return replace(parts, password=password)
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(_POLL_S)
 
 
 def connect(
@@ -78,39 +155,31 @@ def connect(
     database: str | None = None,
     application_name: str | None = None,
 ) -> psycopg.Connection[tuple[object, ...]]:
-    """Open a connection.
+    """Open a connection; a password that is being renewed is read again, and the connection tried once more.
 
     Raises:
         ConfigError: as connection_parts.
+        AuthenticationError: the server refuses the role's password, also as its secret now says it.
         psycopg.OperationalError: the server does not answer or refuses the role.
     """
+    config = config or load_config()
     parts = connection_parts(role, config, database=database)
-    return psycopg.connect(
-        host=parts.host,
-        port=parts.port,
-        dbname=parts.database,
-        user=parts.user,
-        password=parts.password,
-        autocommit=autocommit,
-        application_name=application_name or f"edupa {role}",
-        connect_timeout=10,
-        keepalives_idle=30,
-        keepalives_interval=10,
-        keepalives_count=3,
-    )
+    name = application_name or f"edupa {role}"
+    try:
+        return connect_parts(parts, autocommit=autocommit, application_name=name)
+    except AuthenticationError:
+        renewed = _renewed(parts, role, config) if config.secret_path(role).exists() else None
+        if renewed is None:
+            raise
+        return connect_parts(renewed, autocommit=autocommit, application_name=name)
 
 
 def engine(role: str, config: WarehouseConfig | None = None) -> Engine:
-    """A SQLAlchemy engine for a role (psycopg 3)."""
+    """A SQLAlchemy engine for a role (psycopg 3); every connection of its pool reads the secret anew."""
     from sqlalchemy import URL, create_engine
 
     parts = connection_parts(role, config)
-    url = URL.create(
-        "postgresql+psycopg",
-        username=parts.user,
-        password=parts.password,
-        host=parts.host,
-        port=parts.port,
-        database=parts.database,
+    shown = URL.create(
+        "postgresql+psycopg", username=parts.user, host=parts.host, port=parts.port, database=parts.database
     )
-    return create_engine(url)
+    return create_engine(shown, creator=lambda: connect(role, config))

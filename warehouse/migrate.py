@@ -10,7 +10,10 @@ from psycopg import sql
 
 from warehouse.access import apply_grants
 from warehouse.config import LOGIN_ROLES, ConfigError, WarehouseConfig
-from warehouse.connection import connect, connection_parts
+from warehouse.connection import AuthenticationError, connect, connect_parts, connection_parts
+from warehouse.limits import apply_limits
+from warehouse.passwords import finish_rotation, set_password
+from warehouse.restricted import ensure_restricted
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -32,18 +35,18 @@ def _ensure_database(config: WarehouseConfig) -> None:
 def _set_passwords(config: WarehouseConfig, admin: psycopg.Connection[tuple[object, ...]]) -> None:
     """Give every login role the password of its secret file.
 
-    The verifier is computed here, so no clear password travels or can be logged. It is set only where the role has
-    no password yet or refuses ours, so that an unchanged night changes nothing.
+    It is set only where the role has no password yet or refuses ours, so that an unchanged night changes nothing. A
+    rotation that died is finished first.
     """
+    finish_rotation(config)
     for role in LOGIN_ROLES:
-        password = config.ensure_secret(role)
+        config.ensure_secret(role)
+        parts = connection_parts(role, config)
         try:
-            with connect(role, config):
+            with connect_parts(parts):
                 continue
-        except psycopg.OperationalError:
-            user = f"edupa_{role}"
-            verifier = admin.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
-            admin.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(user), sql.Literal(verifier)))
+        except AuthenticationError:
+            set_password(admin, parts.user, parts.password)
 
 
 def migrate(config: WarehouseConfig, folder: Path = MIGRATIONS) -> list[str]:
@@ -81,7 +84,9 @@ def migrate(config: WarehouseConfig, folder: Path = MIGRATIONS) -> list[str]:
                 admin.execute(text.encode())
                 admin.execute("insert into migration.applied (name, sha256) values (%s, %s)", (name, digest))
             applied_now.append(name)
+        ensure_restricted(admin)
         apply_grants(admin)
+        apply_limits(admin)
         _set_passwords(config, admin)
     return applied_now
 
@@ -99,8 +104,8 @@ def ensure_airflow_database(config: WarehouseConfig) -> str:
     password = config.ensure_secret("airflow")
     with connect("admin", config, database="airflow", autocommit=True) as admin:
         if not admin.execute("select 1 from pg_roles where rolname = 'edupa_airflow'").fetchone():
-            verifier = admin.pgconn.encrypt_password(password.encode(), b"edupa_airflow", b"scram-sha-256").decode()
-            admin.execute(sql.SQL("create role edupa_airflow login password {}").format(sql.Literal(verifier)))
+            admin.execute("create role edupa_airflow login")
+            set_password(admin, "edupa_airflow", password)
         admin.execute("alter database airflow owner to edupa_airflow")
         admin.execute("revoke all on database airflow from public")
         admin.execute("alter schema public owner to edupa_airflow")

@@ -39,6 +39,15 @@ SETTINGS = {
     "log_error_verbosity": "'terse'",
     "log_parameter_max_length_on_error": "0",
     "timezone": "'Asia/Shanghai'",
+    "log_timezone": "'Asia/Shanghai'",
+    # the trail of restricted reads is collected from the JSON log (warehouse/audit.py); a month of files at most
+    "logging_collector": "on",
+    "log_destination": "'stderr,jsonlog'",
+    "log_directory": "'log'",
+    "log_filename": "'edupa-%d.log'",
+    "log_rotation_age": "'1d'",
+    "log_rotation_size": "0",
+    "log_truncate_on_rotation": "on",
 }
 
 
@@ -194,16 +203,28 @@ def _initialize(config: WarehouseConfig, data: Path, binaries: Path, account: pw
         password_file.unlink(missing_ok=True)
     if made.returncode != 0:
         raise ServerError(f"initdb failed: {made.stdout.strip()[-2000:]}")
-    settings = dict(SETTINGS)
-    if not config.durable:
-        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
     with (data / "postgresql.conf").open("a", encoding="utf-8") as handle:
         handle.write("\ninclude 'edupa.conf'\n")
     # written last: its presence says that the cluster is whole
-    (data / "edupa.conf").write_text(lines, encoding="utf-8")
+    _write_settings(config, data, account)
+
+
+def _write_settings(config: WarehouseConfig, data: Path, account: pwd.struct_passwd | None) -> None:
+    """Settings of this version of edupa, also for a cluster that an earlier one made."""
+    settings = dict(SETTINGS)
+    if not config.durable:
+        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    part = data / "edupa.conf.part"
+    part.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()), encoding="utf-8")
     if account:
-        os.chown(data / "edupa.conf", account.pw_uid, account.pw_gid)
+        os.chown(part, account.pw_uid, account.pw_gid)
+    part.replace(data / "edupa.conf")
+
+
+def _tail_of_logs(data: Path) -> str:
+    """The server's last words: what it said before its collector of logs ran, and after."""
+    logs = [data / "server.log", *sorted((data / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)[-1:]]
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace")[-1500:] for log in logs if log.exists())
 
 
 def is_running(config: WarehouseConfig) -> bool:
@@ -234,6 +255,7 @@ def start(config: WarehouseConfig) -> ServerState | None:
     config.home.mkdir(parents=True, exist_ok=True)
     data, binaries = _places(config, as_root)
     _initialize(config, data, binaries, account)
+    _write_settings(config, data, account)
     port = state.port if state and _port_is_free(state.port) else _free_port()
     if wanted := os.environ.get("EDUPA_PG_PORT"):
         port = int(wanted)
@@ -246,8 +268,7 @@ def start(config: WarehouseConfig) -> ServerState | None:
         account,
     )  # fmt: skip
     if started.returncode != 0:
-        tail = log.read_text(encoding="utf-8", errors="replace")[-1500:] if log.exists() else ""
-        raise ServerError(f"PostgreSQL did not start: {started.stdout.strip()}\n{tail}")
+        raise ServerError(f"PostgreSQL did not start: {started.stdout.strip()}\n{_tail_of_logs(data)}")
     new = ServerState(str(data), str(binaries), port, account.pw_name if account else None)
     partial = _state_path(config).with_suffix(".part")
     partial.write_text(json.dumps(asdict(new), indent=2) + "\n", encoding="utf-8")

@@ -14,6 +14,8 @@ from warehouse.access import grant_schema
 from warehouse.config import PROJECT_ROOT, WarehouseConfig
 from warehouse.connection import connect, connection_parts
 
+# parameters of the warehouse's URL that dbt's profile passes on
+_TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 
 
@@ -42,6 +44,7 @@ def dbt_environment(config: WarehouseConfig) -> dict[str, str]:
         "EDUPA_DBT_DBNAME": parts.database,
         "EDUPA_DBT_USER": parts.user,
         "EDUPA_DBT_PASSWORD": parts.password,
+        **{f"EDUPA_DBT_{name.upper()}": value for name, value in parts.options.items() if name in _TLS},
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
     }

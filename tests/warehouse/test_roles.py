@@ -25,6 +25,8 @@ PLACES = {
     "<model>": PROBE,
     "<candidate>": SCHEMA,
     "<partition>": "releases.county_evaluation__2019_1_0",
+    "<ledger>": "pupil_ledger",
+    "<named>": "pupil_ledger_named",
     "<mart>": "county_evaluation",
     "<pinned>": "release_2019_1_0",
 }
@@ -45,7 +47,7 @@ def published() -> Iterator[WarehouseConfig]:
     try:
         for role, schemas in {
             "ingest": ("landing",),
-            "transform": ("reference", "staging", "core", "indicators"),
+            "transform": ("reference", "staging", "core", "indicators", "restricted_source"),
         }.items():
             with connect(role, config) as conn:
                 for schema in schemas:
@@ -109,7 +111,7 @@ def test_matrix_names_every_role_and_every_schema(published: WarehouseConfig) ->
             f"{row[0]}.{row[1]}"
             for row in conn.execute(
                 "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-                " where n.nspname in ('vault', 'quarantine', 'ledger', 'marts', 'migration')"
+                " where n.nspname in ('vault', 'quarantine', 'ledger', 'marts', 'migration', 'access', 'restricted')"
                 " and c.relkind in ('r', 'v', 'p')"
             )
         }

@@ -158,7 +158,8 @@ def files_left_behind(night: Night) -> dict[str, str]:
     state = read_state(night.config)
     assert state is not None
     data = Path(state.data_dir)
-    found = {"server.log": (data / "server.log").read_text(encoding="utf-8", errors="replace")}
+    logs = [data / "server.log", *(data / "log").iterdir()]
+    found = {log.name: log.read_text(encoding="utf-8", errors="replace") for log in logs}
     for path in night.config.home.rglob("*"):
         if path.is_file() and not path.is_relative_to(data):
             found[str(path)] = path.read_bytes().decode("utf-8", errors="replace")
