@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -28,6 +28,9 @@ from warehouse.config import PROJECT_ROOT
 from warehouse.connection import connect
 from warehouse.failpoint import hit
 from warehouse.locks import writer_lock
+
+if TYPE_CHECKING:
+    from expectations.extra import ExtraRule
 
 
 class GateBlocked(RuntimeError):
@@ -190,6 +193,7 @@ def _gate(
     evaluation_year: int,
     schema: str | None,
     subject_sha256: str | None,
+    extra: Sequence[ExtraRule] = (),
 ) -> dict[str, Any]:
     from expectations.gate import run_gate
     from expectations.webhook import tell
@@ -204,6 +208,7 @@ def _gate(
         candidate_schema=schema,
         subject_hash=subject_sha256,
         out_dir=run_folder(settings, run_id),
+        extra=extra,
     )
     say(f"gate {boundary} {evaluation_year}: {report.decision} ({report.summary()}), page {report.page}")
     if told := tell(settings.warehouse, report.page, report.gate_run_id):
@@ -251,16 +256,23 @@ def build_core(settings: Settings, run_id: str) -> dict[str, Any]:
 
 
 def build_candidate(settings: Settings, run_id: str, evaluation_year: int) -> dict[str, Any]:
-    """Build the marts of one evaluation year in a schema of their own.
+    """Decide what of each sensitive cell may be shown, then build the marts of one evaluation year in their own schema.
 
     Raises:
+        PolicyError: the disclosure policy contradicts itself.
         TransformError: a model or a test failed.
     """
+    from disclosure.plan import plan_candidate
     from warehouse.transform import last_load_of_core, make_candidate_schema, run_dbt
 
     schema = candidate_schema(evaluation_year)
     with writer_lock(settings.warehouse, "transform", "build", run_id):
         origin = {"as_of_load_id": last_load_of_core(settings.warehouse), **maker_of(run_id)}
+        plan = plan_candidate(settings.warehouse, evaluation_year)
+        say(
+            f"disclosure {evaluation_year}: of {plan.cells} sensitive cells {plan.shown} are shown,"
+            f" {plan.primary} withheld as small (A), {plan.secondary} for protection (D), {plan.bounds} as a bound"
+        )
         make_candidate_schema(settings.warehouse, schema, origin)
         hit("dbt.marts")
         done = run_dbt(
@@ -286,7 +298,44 @@ def candidate_gate(settings: Settings, run_id: str, evaluation_year: int) -> dic
     arrival_gate(settings, run_id, evaluation_year)
     schema = candidate_schema(evaluation_year)
     content = candidate_sha256(settings.warehouse, schema)
-    return _gate(settings, "candidate", run_id, evaluation_year, schema, content)
+    rule = disclosure_rule(settings, run_id, evaluation_year)
+    return _gate(settings, "candidate", run_id, evaluation_year, schema, content, [rule])
+
+
+def disclosure_rule(settings: Settings, run_id: str, evaluation_year: int) -> ExtraRule:
+    """Attack the candidate with everything published; the outcome as a rule that no waiver covers.
+
+    The report of the attack lies beside the gate's page in the folder of the run.
+    """
+    from disclosure.audit import audit_candidate
+    from disclosure.report import write_report
+    from expectations.extra import ExtraRule
+    from expectations.report import Place
+    from expectations.suite import Text
+
+    report = audit_candidate(settings.warehouse, candidate_schema(evaluation_year), evaluation_year)
+    page = write_report(report, settings.warehouse, run_folder(settings, run_id))
+    say(f"disclosure audit {evaluation_year}: {report.summary()} ({report.seconds:.1f} s), page {page}")
+    return ExtraRule(
+        expectation_id="disclosure.audit",
+        title=Text("披露审计", "disclosure audit"),
+        owner=Text("数据仓库组", "warehouse team"),
+        what=Text(
+            "从全部已公布数据推算,任何隐去的数都不能缩小到规定宽度以内",
+            "nothing that is withheld can be narrowed below the policy's width from all that is published",
+        ),
+        why=Text("能推算出来就等于公布了某个孩子的情况", "what can be computed is published, and it is about a child"),
+        how_to_fix=Text(
+            "不要发布;重建待发布数据(edupa disclosure report 列出单元),仍不通过则调整保密规则",
+            "do not publish; build the candidate again (`edupa disclosure report` names the cells), else change the"
+            " policy",
+        ),
+        success=report.passed,
+        places=tuple(
+            Place(one.area_code, "", str(one.evaluation_year), 1, f"{one.cell}: {one.rule}, {one.note}")
+            for one in report.findings
+        ),
+    )
 
 
 def record_airflow_approval(
@@ -395,6 +444,7 @@ def publish(
     Raises:
         warehouse.canonical.ReleaseError: the gate has not passed exactly this content, or the request contradicts it.
     """
+    from disclosure.policy import policy_from_warehouse
     from warehouse.release import Provenance, publish_candidate
     from warehouse.release_notes import embargo_time, local_time
     from warehouse.transform import candidate_origin
@@ -403,6 +453,8 @@ def publish(
     seeds = _seed_sha256()
     # what landed since the candidate was built is not in it
     as_of = candidate_origin(settings.warehouse, candidate_schema(evaluation_year)).get("as_of_load_id")
+    with connect("gatekeeper", settings.warehouse) as conn:
+        policy = policy_from_warehouse(conn)
     done = publish_candidate(
         settings.warehouse,
         candidate_schema(evaluation_year),
@@ -417,6 +469,8 @@ def publish(
             registry_sha256=seeds.get("indicators"),
             seed_sha256=seeds,
             as_of_load_id=as_of,
+            policy_sha256=policy.sha256,
+            policy=policy.tables,
         ),
         run_id=run_id,
         dry_run=dry_run,

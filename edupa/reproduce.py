@@ -66,6 +66,7 @@ def reproduce(settings: Settings, release_id: str, *, anyway: bool = False, keep
         ReleaseError: there is no such release, or it does not say as of which load it was built.
         warehouse.transform.TransformError: dbt failed.
     """
+    from disclosure.plan import restore_decisions
     from warehouse.transform import make_candidate_schema, run_dbt
 
     recipe = read_recipe(settings.warehouse, release_id)
@@ -97,6 +98,7 @@ def reproduce(settings: Settings, release_id: str, *, anyway: bool = False, keep
                 variables=variables,
                 workspace="dbt_reproduce",
             )
+            restore_decisions(settings.warehouse, release_id, prefix)
             make_candidate_schema(settings.warehouse, marts)
             run_dbt(
                 ["build", "--select", "path:models/marts", *without_tests],

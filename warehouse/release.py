@@ -99,6 +99,8 @@ class Provenance:
         seed_sha256: seed -> hash of its file.
         as_of_load_id: last load that was known when the marts were built; None: not known, the release cannot be built
             again.
+        policy_sha256: of the disclosure policy.
+        policy: the disclosure policy itself, table by table.
     """
 
     git_commit: str | None
@@ -108,6 +110,8 @@ class Provenance:
     registry_sha256: str | None = None
     seed_sha256: dict[str, str] = field(default_factory=dict)
     as_of_load_id: int | None = None
+    policy_sha256: str | None = None
+    policy: dict[str, list[dict[str, str | None]]] | None = None
 
 
 def _candidate_marts(conn: Connection, schema: str) -> list[str]:
@@ -428,6 +432,8 @@ def _freeze(
         "seeds_sha256": provenance.seeds_sha256,
         "registry_sha256": provenance.registry_sha256,
         "seed_sha256": json.dumps(provenance.seed_sha256),
+        "policy_sha256": provenance.policy_sha256,
+        "policy": None if provenance.policy is None else json.dumps(provenance.policy, ensure_ascii=False),
         "gate_run_id": gate_run_id,
         "reason": draft.reason,
         "previous_release": draft.previous.name if draft.previous else None,

@@ -16,7 +16,7 @@ UNIT_TESTS = {
     "nursery_classes_do_not_count", "retention_of_the_golden_cohort", "children_are_found_by_token_on_primary_rolls",
     "poor_children_on_a_preschool_roll", "people_lifted_out_of_poverty_since_2016",
     "areas_pool_numerators_and_denominators", "verdicts_compare_whole_numbers",
-    "small_sensitive_cells_cannot_be_computed_back",
+    "withheld_cells_cannot_be_computed_back",
 }  # fmt: skip
 
 

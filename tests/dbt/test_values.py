@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from disclosure.plan import plan_candidate
 from ingest import load_contracts, load_feed
 from simulator.run import simulate
 from tests.dbt.conftest import PROJECT, Dbt, environment_of
@@ -25,8 +26,9 @@ MARTS = ("county_evaluation", "county_evaluation_wide", "indicator_dictionary", 
 NIGHTLY = ("build", "--select", "staging", "core", "indicators", "--exclude-resource-type", "unit_test")
 
 
-def build_marts(dbt: Dbt, year: int, schema: str) -> None:
-    """The marts of one evaluation, in a candidate schema of their own."""
+def build_marts(dbt: Dbt, config: WarehouseConfig, year: int, schema: str) -> None:
+    """The plan of protection and the marts of one evaluation, in a candidate schema of their own."""
+    plan_candidate(config, year)
     dbt.run("build", "--select", "marts", "--exclude-resource-type", "unit_test",
             "--vars", f"{{evaluation_year: {year}, candidate_schema: {schema}}}")  # fmt: skip
 
@@ -49,7 +51,7 @@ def dbt(loaded_warehouse: WarehouseConfig, province: Path, tmp_path_factory: pyt
     made = Dbt(tmp_path_factory.mktemp("dbt_values"), environment_of(loaded_warehouse))
     made.run("seed")
     made.run(*NIGHTLY)
-    build_marts(made, 2020, "candidate_all")
+    build_marts(made, loaded_warehouse, 2020, "candidate_all")
     return made
 
 
@@ -156,7 +158,7 @@ def test_every_verdict_and_hidden_cell_follows_its_rule(
         entry = registry[key[0], key[1], key[5]]
         return entry["disclosure_class"] == "sensitive" and any(0 < (n or 0) < 10 for n in truth[key])
 
-    def is_hidden(key: Key) -> bool:
+    def must_be_hidden(key: Key) -> bool:
         entry = registry[key[0], key[1], key[5]]
         if not entry["minuend_indicator_code"]:
             return is_small(key)
@@ -171,13 +173,16 @@ def test_every_verdict_and_hidden_cell_follows_its_rule(
         f"select {KEY}, value, numerator, denominator, verdict, conf_status from candidate_all.county_evaluation",
     )
     assert {tuple(r[:6]) for r in rows} == set(truth)
+    hidden = {tuple(r[:6]) for r in rows if r[10] != "F"}
+    assert [key for key in truth if must_be_hidden(key) and key not in hidden] == []
+    assert [key for key in hidden if registry[key[0], key[1], key[5]]["disclosure_class"] != "sensitive"] == []  # type: ignore[index]
     seen: dict[str, int] = {}
     for row in rows:
         key: Key = tuple(row[:6])  # type: ignore[assignment]
         entry = registry[key[0], key[1], key[5]]
         scale = 1 if entry["unit"] == "persons" else 100
-        if is_hidden(key):
-            assert row[6:] == (None, None, None, "suppressed", "A"), key
+        if key in hidden:
+            assert row[6:10] == (None, None, None, "suppressed"), key
             wanted = "suppressed"
         else:
             value = exact(truth[key])
@@ -190,6 +195,9 @@ def test_every_verdict_and_hidden_cell_follows_its_rule(
                 wanted = "no_target"
             else:
                 wanted = verdict(truth, key, target, scale, entry["direction"])
+                # the line to the target starts at a value that nobody may know
+                if wanted != "met" and key[3] < int(target["target_year"]) and (*key[:3], 2015, *key[4:]) in hidden:
+                    wanted = "not_measurable"
             assert row[9:] == (wanted, "F"), key
         seen[wanted] = seen.get(wanted, 0) + 1
     assert {"met", "on_track", "off_track", "no_target", "suppressed"} <= set(seen)
@@ -201,7 +209,7 @@ def test_nothing_hidden_shows_in_derived_columns(dbt: Dbt, loaded_warehouse: War
         """select count(*) from candidate_all.county_evaluation as shown
         inner join candidate_all.county_evaluation as hidden
             using (indicator_code, variant, area_code, subgroup, basis)
-        where hidden.conf_status = 'A' and (
+        where hidden.conf_status <> 'F' and (
             (hidden.evaluation_year = shown.evaluation_year
                 and (shown.value is not null or shown.gap_to_region is not null
                     or shown.change_from_prior_year is not null))
@@ -234,14 +242,22 @@ def test_sources_lead_to_the_files_of_the_county(dbt: Dbt, loaded_warehouse: War
     without = fetch(
         loaded_warehouse,
         f"""select count(*) from indicators.fct_indicator_value as counted
+        inner join candidate_all.county_evaluation as shown using ({KEY})
         left join candidate_all.evaluation_source as source using ({KEY})
-        where counted.numerator > 0 and source.file_sha256 is null""",
+        where counted.numerator > 0 and shown.conf_status = 'F' and source.file_sha256 is null""",
     )
     assert without == [(0,)]
+    # the files of a withheld cell would say whether its count is nought
+    named = fetch(
+        loaded_warehouse,
+        f"""select count(*) from candidate_all.county_evaluation as hidden
+        inner join candidate_all.evaluation_source using ({KEY}) where hidden.conf_status <> 'F'""",
+    )
+    assert named == [(0,)]
 
 
 def test_a_mart_holds_its_year_and_the_years_before(dbt: Dbt, loaded_warehouse: WarehouseConfig) -> None:
-    build_marts(dbt, 2019, "candidate_2019")
+    build_marts(dbt, loaded_warehouse, 2019, "candidate_2019")
     years = fetch(
         loaded_warehouse,
         """select min(evaluation_year), max(evaluation_year) from candidate_2019.county_evaluation
@@ -279,5 +295,5 @@ def test_marts_do_not_depend_on_load_ids(dbt: Dbt, loaded_warehouse: WarehouseCo
             connection.execute(f"update landing.{feed} set load_id = 1000000 - load_id")
         connection.commit()
     dbt.run("run", "--select", "staging", "core", "indicators")
-    build_marts(dbt, 2020, "candidate_again")
+    build_marts(dbt, loaded_warehouse, 2020, "candidate_again")
     assert content(loaded_warehouse, "candidate_again") == before

@@ -8,6 +8,7 @@ reporting_area as (select * from {{ ref('dim_reporting_area') }}),
 population_used as (select * from {{ ref('bridge_evaluation_year_population') }}),
 disclosure_policy as (select * from {{ ref('disclosure_policy') }}),
 evaluation_year as (select * from {{ ref('dim_evaluation_year') }}),
+decision as (select * from {{ source('disclosure', 'decision') }}),
 
 described as (
     select
@@ -28,11 +29,6 @@ described as (
         indicator.unit,
         indicator.unit_scale,
         indicator.decimals,
-        indicator.minuend_indicator_code,
-        indicator.minuend_variant,
-        indicator.subtrahend_indicator_code,
-        indicator.subtrahend_variant,
-        indicator.subtrahend_scope,
         population_used.population_vintage,
         indicator_value.numerator,
         indicator_value.denominator,
@@ -52,11 +48,12 @@ described as (
             / case when indicator.measure_type = 'count' then 1 else nullif(indicator_value.denominator, 0) end
             as numeric(20, 4)
         ) as value,
-        coalesce(
-            (indicator_value.numerator > 0 and indicator_value.numerator < disclosure_policy.min_cell_count)
-            or (indicator_value.denominator > 0 and indicator_value.denominator < disclosure_policy.min_cell_count),
-            false
-        ) as is_small
+        -- fails closed: a sensitive cell that nobody decided on is withheld
+        case
+            when disclosure_policy.min_cell_count = 0 then 'F'
+            else coalesce(decision.conf_status, 'D')
+        end as conf_status,
+        case when disclosure_policy.min_cell_count > 0 then decision.value_bound end as value_bound
     from indicator_value
     inner join indicator_verdict
         on indicator_value.indicator_code = indicator_verdict.indicator_code
@@ -75,36 +72,15 @@ described as (
     left join population_used
         on indicator_value.evaluation_year = population_used.evaluation_year
         and indicator_value.basis = population_used.population_basis
+    left join decision
+        on decision.release_year = {{ var('evaluation_year') }}
+        and indicator_value.indicator_code = decision.indicator_code
+        and indicator_value.variant = decision.variant
+        and indicator_value.area_code = decision.area_code
+        and indicator_value.evaluation_year = decision.evaluation_year
+        and indicator_value.subgroup = decision.subgroup
+        and indicator_value.basis = decision.basis
     where indicator.is_in_county_mart and indicator_value.evaluation_year <= {{ var('evaluation_year') }}
-),
-
-small_cell as (select * from described where is_small),
-
--- a gap gives its two cells away, so it is hidden with either of them; its own fraction is never a head count
-protected as (
-    select
-        described.*,
-        case
-            when described.minuend_indicator_code is null then described.is_small
-            else minuend.area_code is not null or subtrahend.area_code is not null
-        end as is_suppressed
-    from described
-    left join small_cell as minuend
-        on described.minuend_indicator_code = minuend.indicator_code
-        and described.minuend_variant = minuend.variant
-        and described.area_code = minuend.area_code
-        and described.evaluation_year = minuend.evaluation_year
-        and described.subgroup = minuend.subgroup
-        and described.basis = minuend.basis
-    left join small_cell as subtrahend
-        on described.subtrahend_indicator_code = subtrahend.indicator_code
-        and described.subtrahend_variant = subtrahend.variant
-        and described.evaluation_year = subtrahend.evaluation_year
-        and described.subgroup = subtrahend.subgroup
-        and described.basis = subtrahend.basis
-        and described.subtrahend_scope = case
-            when subtrahend.area_level = 'group' then subtrahend.area_code else subtrahend.area_level
-        end
 ),
 
 -- everything derived below is computed from what may be shown, so that nothing hidden can be computed back
@@ -127,11 +103,13 @@ shown as (
         decimals,
         population_vintage,
         is_baseline,
-        is_suppressed,
-        cast(case when not is_suppressed then numerator end as numeric(38, 0)) as numerator,
-        cast(case when not is_suppressed then denominator end as numeric(38, 0)) as denominator,
-        cast(case when not is_suppressed then value end as numeric(20, 4)) as value,
-        value_reason,
+        conf_status <> 'F' as is_suppressed,
+        conf_status,
+        value_bound,
+        cast(case when conf_status = 'F' then numerator end as numeric(38, 0)) as numerator,
+        cast(case when conf_status = 'F' then denominator end as numeric(38, 0)) as denominator,
+        cast(case when conf_status = 'F' then value end as numeric(20, 4)) as value,
+        case when conf_status = 'F' then value_reason end as value_reason,
         target_operator,
         target_value,
         target_year,
@@ -141,7 +119,7 @@ shown as (
         verdict,
         method_version,
         source_feeds
-    from protected
+    from described
 ),
 
 compared as (
@@ -201,15 +179,21 @@ final as (
             case when evaluation_year >= target_year or is_baseline_hidden = 0 then on_track_line_value end
             as numeric(20, 4)
         ) as on_track_line_value,
-        case when is_suppressed then 'suppressed' else verdict end as verdict,
-        case when is_suppressed then 'A' else 'F' end as conf_status,
+        -- so would a verdict that compares with the line; one that is reached says nothing of the baseline
+        case
+            when is_suppressed then 'suppressed'
+            when is_baseline_hidden = 1 and evaluation_year < target_year and verdict <> 'met' then 'not_measurable'
+            else verdict
+        end as verdict,
+        conf_status,
         case
             when value_reason is not null then 'M'
             when has_prior_year and population_vintage <> prior_population_vintage then 'B'
             else 'A'
         end as obs_status,
         method_version,
-        source_feeds
+        source_feeds,
+        value_bound
     from compared
 )
 

@@ -48,7 +48,14 @@ final as (
         max(case when indicator_code = 'G0' and variant = 'gap_ger_upper_secondary' then value end)
             as g0_gap_upper_secondary_percentage_points,
         max(case when indicator_code = 'G0' and variant = 'gap_ger_upper_secondary' then verdict end)
-            as g0_gap_upper_secondary_verdict
+            as g0_gap_upper_secondary_verdict,
+        max(case when indicator_code = 'G3' then conf_status end) as g3_conf_status,
+        max(case when indicator_code = 'G3' then value_bound end) as g3_value_bound,
+        max(case when indicator_code = 'G14' then conf_status end) as g14_conf_status,
+        max(case when indicator_code = 'A1.6' then conf_status end) as a1_6_conf_status,
+        max(case when indicator_code = 'A1.6' then value_bound end) as a1_6_value_bound,
+        max(case when indicator_code = 'G0' and variant = 'gap_disabled' then conf_status end)
+            as g0_gap_disabled_conf_status
     from headline
     group by area_code, evaluation_year, area_name, area_level, parent_area_code, is_plan_county
 )
