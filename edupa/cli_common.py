@@ -62,6 +62,8 @@ def plainly(function: Callable[P, R]) -> Callable[P, R]:
 
 def _expected() -> tuple[type[Exception], ...]:
     """Errors whose sentence tells the user what to do; imported when needed, for the sake of a fast start."""
+    from disclosure.policy import PolicyError
+    from disclosure.rounding import RoundingKeyError
     from expectations.waivers import WaiverError
     from ingest import CodeListError, ContractError, LandingDriftError, TokenKeyError
     from ingest.authoring import AuthoringError
@@ -84,8 +86,10 @@ def _expected() -> tuple[type[Exception], ...]:
         LandingDriftError,
         LockBusyError,
         MigrationError,
+        PolicyError,
         QuarantineError,
         ReleaseError,
+        RoundingKeyError,
         ServerError,
         TokenKeyError,
         TransformError,

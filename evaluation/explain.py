@@ -138,7 +138,7 @@ def explain_figure(
 
 def _counts(explanation: Explanation) -> Iterable[str]:
     if explanation.conf_status != "F":
-        yield "  withheld to protect persons (conf_status A)"
+        yield f"  withheld to protect persons (conf_status {explanation.conf_status})"
         return
     factor = {"percent": 100, "percentage_points": 100}.get(explanation.unit, 1)
     value = shown(explanation.value, explanation.decimals)

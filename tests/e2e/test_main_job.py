@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -59,6 +60,31 @@ def test_published_values_are_those_figures_or_withheld(evaluated: Installation)
             assert abs(Decimal(row["value"]) - expected) <= Decimal("0.00005")
     print(f"compared {free} published values")
     assert free > 1000
+
+
+def test_no_attacker_narrows_what_the_sample_withholds(evaluated: Installation) -> None:
+    for subject in (("--year", "2020"), ("--release", "2019.1.0"), ("--release", "2020.1.0")):
+        audited = evaluated.edupa("disclosure", "audit", *subject)
+        assert audited.returncode == 0, audited.stderr + audited.stdout
+        assert " 0 findings" in audited.stdout
+    attacked = evaluated.edupa("disclosure", "attack", "--year", "2020")
+    assert attacked.returncode == 0, attacked.stderr
+    print(attacked.stdout)
+    found = {
+        name: (int(recovered), int(counts), int(narrowed))
+        for name, recovered, counts, narrowed in re.findall(
+            r"^(.+): (\d+) of (\d+) recovered, (\d+) narrowed", attacked.stdout, re.MULTILINE
+        )
+    }
+    assert set(found) == {"naive, primary only", "naive, table by table", "ours"}
+    recovered, counts, narrowed = found["ours"]
+    assert (recovered, narrowed) == (0, 0)
+    assert counts > 100
+    assert found["naive, primary only"][0] > 0
+    assert found["naive, table by table"][0] > 0
+    policies = evaluated.query("select policy_sha256, policy from ledger.release order by release_id", role="auditor")
+    assert len({row["policy_sha256"] for row in policies}) == 1
+    assert json.loads(policies[0]["policy"])["disclosure_policy"][1]["min_cell_count"] == "10"
 
 
 def test_the_pointer_shows_2020_and_2019_stays_pinned(evaluated: Installation) -> None:
