@@ -12,6 +12,7 @@ from edupa.pipeline import run_folder
 from edupa.settings import Settings
 from ingest import load_contracts
 from ingest.calendar import calendar
+from ingest.columns import ODD_BLANK
 from ingest.contract import known_code_lists
 from ingest.quarantine import QuarantineError
 from warehouse.connection import connect
@@ -59,6 +60,12 @@ def print_status(
             " 'no contract recognizes this name'), coalesce(l.rejection ->> 'what_to_do', 'see docs/feeds')"
             " from ledger.load l where l.status in ('rejected', 'unrecognized') order by l.load_id desc limit 10"
         ).fetchall()
+        odd = conn.execute(
+            "select l.file_name, split_part(n.key, '.', 1), n.value"
+            " from ledger.load l, jsonb_each_text(l.normalizations) n where starts_with(reverse(n.key), reverse(%s)) and l.status in ('landed', 'unchanged')"
+            " order by l.load_id desc, n.key limit 10",
+            (f".{ODD_BLANK}",),
+        ).fetchall()
         gates = conn.execute(
             "select distinct on (boundary, evaluation_year) gate_run_id, boundary, evaluation_year, decision, page,"
             " to_char(finished_at, 'YYYY-MM-DD HH24:MI'), run_id from ledger.gate_run"
@@ -96,6 +103,15 @@ def print_status(
         console.print("\n[bold]rejected files[/] (newest first)")
         for name, rule, message, advice in rejected:
             console.print(f"  {name}: {rule}: {message} → {advice}", highlight=False, soft_wrap=True)
+    if odd:
+        console.print("\n[bold]warnings[/] (newest first)")
+        for name, column, amount in odd:
+            console.print(
+                f"  {name}: text.odd_blank: {amount} cells of {column} held a non-breaking, zero-width or ideographic"
+                " space, which was removed 首尾含不间断、零宽或全角空格，已去除",
+                highlight=False,
+                soft_wrap=True,
+            )
     console.print("\n[bold]gates[/] (last word per boundary and year)")
     for _, boundary, year, decision, page, moment, run_id in gates:
         place = run_folder(settings, str(run_id)) / str(page)

@@ -4,22 +4,24 @@ What is expected, and until when, stands in the contracts: ``expected`` (who del
 and the service levels ``timeOfAvailability`` (month and day) and ``periodLag`` (years after the period).
 
 A delivery counts as arrived on the extract date in its file's name: the day on which the sender made it. So the
-calendar of a past day can be asked for, also where edupa came into service later.
+calendar of a past day can be asked for, also where edupa came into service later. The answer of a database counts on
+the day of asking, for every period and sender whose rows it held.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
 import psycopg
+from psycopg import sql
 
 from ingest.codelists import CodeList
 from ingest.contract import Contract, ContractError
-from ingest.names import FileName, parse_name
+from ingest.names import QUERY_MARK, FileName, base_name, parse_name
 from ingest.problems import FileRejectedError
 from ingest.quarantine import delivery
 
@@ -71,6 +73,10 @@ class _Load:
     quarantined: int
     rule: str | None
     loaded_at: str
+    #: what it is a delivery of: later ones of the same replace it
+    key: tuple[str, ...]
+    #: rows and quarantined rows of a whole answer of a database, of which this is one sender's part
+    whole: tuple[int, int] | None = None
 
 
 def due_date(contract: Contract, period: int) -> date | None:
@@ -101,9 +107,9 @@ def _units(contract: Contract, item: dict[str, Any], lists: dict[str, CodeList])
 def _read_loads(conn: Connection, contract: Contract, as_of: date) -> dict[tuple[int, str], list[_Load]]:
     """Loads of a feed by period and unit, made from extracts up to a day."""
     loads: dict[tuple[int, str], list[_Load]] = {}
-    for load_id, name, status, rows, quarantined, rule, loaded_at in conn.execute(
+    for load_id, name, status, rows, quarantined, rule, loaded_at, scopes in conn.execute(
         "select load_id, file_name, status, rows_in, rows_quarantined, rejection ->> 'rule',"
-        " to_char(finished_at, 'YYYY-MM-DD HH24:MI') from ledger.load where feed = %s order by load_id",
+        " to_char(finished_at, 'YYYY-MM-DD HH24:MI'), scope_values from ledger.load where feed = %s order by load_id",
         (contract.feed,),
     ).fetchall():
         try:
@@ -112,20 +118,58 @@ def _read_loads(conn: Connection, contract: Contract, as_of: date) -> dict[tuple
             continue
         if parsed.rank.extract_date > as_of:
             continue
-        period = parsed.facts.get("period", parsed.rank.extract_date.year)
-        loads.setdefault((int(period), str(parsed.facts.get("county_code", "*"))), []).append(
-            _Load(
-                int(str(load_id)),
-                str(name),
-                parsed,
-                status in ("landed", "unchanged"),
-                int(str(rows)),
-                int(str(quarantined)),
-                str(rule) if rule else None,
-                str(loaded_at),
-            )
+        load = _Load(
+            int(str(load_id)),
+            str(name),
+            parsed,
+            status in ("landed", "unchanged"),
+            int(str(rows)),
+            int(str(quarantined)),
+            str(rule) if rule else None,
+            str(loaded_at),
+            delivery(str(name), contract) or (),
         )
+        if base_name(str(name)).startswith(QUERY_MARK):
+            given: Any = scopes
+            for place, part in _parts(conn, contract, load, given):
+                loads.setdefault(place, []).append(part)
+            continue
+        period = parsed.facts.get("period", parsed.rank.extract_date.year)
+        loads.setdefault((int(period), str(parsed.facts.get("county_code", "*"))), []).append(load)
     return loads
+
+
+def _parts(
+    conn: Connection, contract: Contract, load: _Load, scopes: list[dict[str, str]]
+) -> list[tuple[tuple[int, str], _Load]]:
+    """The answer of a database, by period and unit of the rows that it held; a rejected one held none."""
+    facts = {
+        column.file_fact.fact: column.name
+        for column in contract.columns
+        if column.file_fact and column.name in contract.scope
+    }
+    keys = ["|".join(str(scope[name]) for name in contract.scope) for scope in scopes]
+    counted: dict[str, int] = {}
+    if keys:
+        statement = sql.SQL(
+            "select scope_key, count(*) from {} where scope_key = any(%s) and load_id <= %s"
+            " and (ended_load_id is null or ended_load_id > %s) group by scope_key"
+        ).format(sql.Identifier("landing", contract.feed))
+        rows = conn.execute(statement, (keys, load.load_id, load.load_id)).fetchall()
+        counted = {str(key): int(str(amount)) for key, amount in rows}
+    parts = []
+    for key, scope in zip(keys, scopes, strict=True):
+        year = str(scope[facts["period"]])[:4] if "period" in facts else str(load.parsed.rank.extract_date.year)
+        unit = str(scope[facts["county_code"]]) if "county_code" in facts else "*"
+        part = replace(
+            load,
+            rows=counted.get(key, 0),
+            quarantined=load.quarantined if len(scopes) == 1 else 0,
+            key=tuple(year if name == facts.get("period") else str(scope[name]) for name in contract.scope),
+            whole=(load.rows, load.quarantined),
+        )
+        parts.append(((int(year), unit), part))
+    return parts
 
 
 def _judge(
@@ -138,10 +182,9 @@ def _judge(
     first_day: dict[tuple[str, ...], date] = {}
     for load in loads:
         if load.is_accepted:
-            key = delivery(load.name, contract) or ()
-            in_force[key] = load
+            in_force[load.key] = load
             day = load.parsed.rank.extract_date
-            first_day[key] = min(day, first_day.get(key, day))
+            first_day[load.key] = min(day, first_day.get(load.key, day))
     accepted = list(in_force.values())
     rows = sum(load.rows for load in accepted)
     quarantined = sum(load.quarantined for load in accepted)
@@ -163,6 +206,10 @@ def _judge(
     elif quarantined > limit * rows:
         state = "partial"
         remark = f"{quarantined} of {rows} rows in quarantine"
+    elif doubtful := next((x for x in accepted if x.whole and x.whole[1] > limit * x.whole[0]), None):
+        assert doubtful.whole is not None
+        state = "partial"
+        remark = f"{doubtful.whole[1]} of {doubtful.whole[0]} rows of the whole query in quarantine"
     elif due is not None and whole_on > due:
         state = "late"
         remark = f"{(whole_on - due).days} days after it was due"

@@ -231,7 +231,13 @@ class FeedLoader:
             known = None if again else self._known(name, sha, parsed.rank)
             # what was wrong between manifest and file may have been put right in the manifest
             is_announced_empty = announced is not None and announced.rows == 0
-            if known and not (known.rejection and (known.rejection.rule.startswith("manifest.") or is_announced_empty)):
+            # and an extract from the future is none any more when its day has come: the name was judged just now
+            is_outdated = (
+                known is not None
+                and known.rejection is not None
+                and (known.rejection.rule.startswith(("manifest.", "file.name")) or is_announced_empty)
+            )
+            if known and not is_outdated:
                 return known
             if announced:
                 check_before(announced, self._contract, sha)

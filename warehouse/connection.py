@@ -6,6 +6,7 @@ once more, so a run in progress goes on.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,10 @@ _OWN = ("host", "port", "dbname", "user", "password")
 
 class AuthenticationError(psycopg.OperationalError):
     """The server refuses the password; the message names role, host and database, never the password."""
+
+
+#: seconds after which a connection that does not answer is given up, by the client and by the server
+TIMEOUT_VARIABLE = "EDUPA_NETWORK_TIMEOUT_S"
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,34 @@ def dsn(role: str, config: WarehouseConfig | None = None, *, show_password: bool
     return f"postgresql://{parts.user}{secret}@{parts.host}:{parts.port}/{parts.database}{query}"
 
 
+def _patience() -> dict[str, str | int]:
+    """How long either side waits for the other before it holds it for dead, as libpq and the server want it.
+
+    Raises:
+        ConfigError: EDUPA_NETWORK_TIMEOUT_S is no number of seconds from 2 on.
+    """
+    given = os.environ.get(TIMEOUT_VARIABLE, "60")
+    if not given.isdecimal() or int(given) < 2:
+        raise ConfigError(f"{TIMEOUT_VARIABLE} must be a whole number of seconds, 2 or more, not {given!r}")
+    total = int(given)
+    idle, interval = max(1, total // 2), max(1, total // 6)
+    # a server that does not hear of its client's death keeps the client's locks
+    server = {
+        "tcp_keepalives_idle": idle,
+        "tcp_keepalives_interval": interval,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": total * 1000,
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in server.items())
+    return {
+        "keepalives_idle": idle,
+        "keepalives_interval": interval,
+        "keepalives_count": 3,
+        "tcp_user_timeout": total * 1000,
+        "options": f"{os.environ.get('PGOPTIONS', '')} {options}".strip(),
+    }
+
+
 def connect_parts(
     parts: ConnectionParts, *, autocommit: bool = False, application_name: str = "edupa"
 ) -> psycopg.Connection[tuple[object, ...]]:
@@ -109,9 +142,7 @@ def connect_parts(
     """
     settings: dict[str, str | int] = {
         "connect_timeout": 10,
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
+        **_patience(),
         **parts.options,
     }
     try:

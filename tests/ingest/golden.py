@@ -73,6 +73,12 @@ def pupils(count: int = 10) -> list[Row]:
     return [pupil(index) for index in range(1, count + 1)]
 
 
+def one_of_many(index: int, **changes: Any) -> Row:
+    """A pupil of up to 40,000: the areas of the ID numbers keep them apart."""
+    number = id_number(index % 400, female=index % 2 == 0, area=f"6499{index // 400:02d}")
+    return {**pupil(index % 400), "学籍号": f"G{number}", "证件号码": number, **changes}
+
+
 def count_row(school: str = "2164000123", grade: str = "一年级", sex: str = "男", **changes: Any) -> Row:
     """One clean row of the enrollment counts."""
     return {

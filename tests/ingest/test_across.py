@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +19,7 @@ from ingest import Contract
 from ingest.across import AcrossCheck
 from ingest.contract import Check
 from ingest.lines import LEAST_BYTES
-from tests.ingest.golden import PUPIL_NAME, csv_text, id_number, pupil
+from tests.ingest.golden import PUPIL_NAME, csv_text, id_number, one_of_many
 from tests.ingest.matrix.night import NAMES, OTHER_SCHOOL, Night, payment
 from warehouse.config import WarehouseConfig
 
@@ -40,13 +39,6 @@ def night(root: Path, contracts: dict[str, Contract], empty: WarehouseConfig) ->
     return Night(root, contracts, empty)
 
 
-def many(index: int, **changes: Any) -> dict[str, Any]:
-    """A pupil of thousands: the areas of the ID numbers keep them apart."""
-    female = index % 2 == 0
-    number = id_number(index % 400, female=female, area=f"6499{index // 400:02d}")
-    return {**pupil(index % 400), "学籍号": f"G{number}", "证件号码": number, "孤儿": "否" + " " * 60, **changes}
-
-
 def entries(night: Night) -> set[tuple[int, str, str]]:
     return {
         (int(line), str(column), str(rule))
@@ -55,7 +47,7 @@ def entries(night: Night) -> set[tuple[int, str, str]]:
 
 
 def test_pairs_in_a_file_of_several_blocks(night: Night) -> None:
-    rows = [many(index) for index in range(1, MANY + 1)]
+    rows = [one_of_many(index, 孤儿="否" + " " * 60) for index in range(1, MANY + 1)]
     first, last = rows[2], rows[-3]
     rows.append({**first, "学校标识码": OTHER_SCHOOL, "姓名": "周扒皮"})  # 46: one ID number, two names
     rows.append({**last, "学校标识码": OTHER_SCHOOL})  # 45: one person in two schools, one block
@@ -99,7 +91,7 @@ def test_a_payment_made_twice_in_files_of_several_blocks(night: Night) -> None:
 
 
 def test_a_dry_run_sees_the_whole_file(tmp_path: Path, contracts: dict[str, Contract]) -> None:
-    rows = [many(index) for index in range(1, MANY // 2 + 1)]
+    rows = [one_of_many(index, 孤儿="否" + " " * 60) for index in range(1, MANY // 2 + 1)]
     rows.append({**rows[2], "学校标识码": OTHER_SCHOOL, "姓名": "周扒皮"})
     (tmp_path / PUPIL_NAME).write_text(csv_text(rows), encoding="utf-8")
     report = ingest.check_file(tmp_path / PUPIL_NAME, contracts)

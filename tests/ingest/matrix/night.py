@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import ingest
+from expectations.gate import facts
+from expectations.runner import EVERYWHERE, failing_cells
+from expectations.snapshot import open_snapshot
+from expectations.suite import load_suites
 from ingest import Contract, LoadReport
 from ingest.reports import FeedReport
 from tests.ingest.golden import (
@@ -41,6 +45,8 @@ NAMES = {
     "disabled_child": "E09_残疾儿童/残疾儿童_640422_西吉县_2016_20170110.csv",
     "aid_payment": "E10_学生资助/资助发放_640422_西吉县_2016_20170110.csv",
 }
+
+
 _CHINESE = range(0x4E00, 0xA000)
 
 
@@ -293,6 +299,18 @@ class Night:
         assert skipped is None or report.rows_skipped == skipped
         assert not warning or any(warning in text for text in report.warnings), report.warnings
         return report
+
+    def asked(self, rule: str, year: int = 2016) -> tuple[str, set[tuple[str, str]]]:
+        """What a rule of the arrival gate's own suites says: severity, and the places (county, period) it blames."""
+        _, suites = load_suites("arrival", facts(year, None))
+        ((suite, expectation),) = [(s, e) for s in suites for e in s.expectations if e.id == rule]
+        conn = open_snapshot("gatekeeper", self.config)
+        try:
+            cells = failing_cells(conn, suite, expectation)
+        finally:
+            conn.release()
+        assert not any("unknown" in (cell.observed or "") for cell in cells), cells
+        return expectation.severity, {(c.place, c.time) for c in cells if c.place != EVERYWHERE}
 
     def with_column(self, feed: str, name: str, **settings: Any) -> None:
         """Give a column of a feed's contract other settings."""

@@ -18,28 +18,30 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
 
 import ingest
-from ingest import LandingDriftError, TokenKeyError
-from ingest.names import parse_name
+from ingest import LandingDriftError, TokenKeyError, load
 from tests.conftest import make_warehouse
-from tests.ingest.golden import PUPIL_NAME, csv_text, event, id_number, pupil, pupils
+from tests.ingest.golden import PUPIL_NAME, csv_text, event, id_number, one_of_many, pupil, pupils
+from tests.ingest.matrix.clock import MOMENT, SHIFT, STEP, wrong_clock
 from tests.ingest.matrix.night import NAMES, Night, Place, golden
 from tests.ingest.matrix.proxy import Proxy
-from warehouse.config import PROJECT_ROOT, WarehouseConfig
-from warehouse.connection import connect, connection_parts
+from warehouse.config import PROJECT_ROOT, ConfigError, WarehouseConfig
+from warehouse.connection import TIMEOUT_VARIABLE, connect, connection_parts
 from warehouse.locks import LockBusyError, writer_lock
 from warehouse.server import start, stop
 
 Fault = Callable[[Night], None]
 FAULTS: dict[str, Fault] = {}
 PUPIL = NAMES["pupil"]
+LATER = PUPIL.replace("20161020", "20161120")
 ROWS = 400
 _LOADER = """
 import sys
@@ -273,19 +275,44 @@ def connection_cut_within_copy(night: Night) -> None:
         report = ingest.load_feed("pupil", night.root, night.contracts, through(night.config, proxy.port))
     assert report.total("rows_landed") == ROWS - 1
     assert state(night) == expected
-    # half-open: the kernel asks on its own, and gives up after 30 s + 3 × 10 s
+    # half-open: nothing is closed, nothing is taken; whoever waits must give up by himself. The file is larger than
+    # what the kernel takes on its own
+    night.csv("pupil", [one_of_many(index) for index in range(4000)], LATER)
+    (night.root / PUPIL).unlink()
+    empty_again(night)
+    expected, sent = measure(night)
+    for pauses in ((), (0.1,)):
+        empty_again(night)
+        with (
+            Proxy(port, receive_bytes=4096) as proxy,
+            patch.dict(os.environ, {TIMEOUT_VARIABLE: "3"}),
+            patch.object(load, "_RETRY_PAUSES_S", pauses),
+        ):
+            proxy.when_sent(sent // 2, proxy.hold)
+            config = through(night.config, proxy.port)
+            began = time.monotonic()
+            if pauses:
+                ingest.load_feed("pupil", night.root, night.contracts, config)
+            else:
+                with pytest.raises(psycopg.OperationalError, match="the connection is lost") as refused:
+                    ingest.load_feed("pupil", night.root, night.contracts, config)
+                assert f"feed pupil, {LATER}: rolled back, nothing of it landed; run the load again" in (
+                    refused.value.__notes__
+                )
+                assert counts(night) == (0, 0, 0)
+            assert 3 <= time.monotonic() - began < 20
+        assert night.last("pupil").rows_landed == (0 if pauses else 4000)
+        assert state(night) == expected
+    with (
+        pytest.raises(ConfigError, match=f"{TIMEOUT_VARIABLE} must be a whole number of seconds"),
+        patch.dict(os.environ, {TIMEOUT_VARIABLE: "soon"}),
+    ):
+        connect("ingest", night.config)
+    # the server's side of a connection whose client has vanished: it holds the lock until it gives up too
     with connect("ingest", night.config) as conn:
-        given = conn.info.get_parameters()
-        assert {name: given[name] for name in ("keepalives_idle", "keepalives_interval", "keepalives_count")} == {
-            "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3",
-        }  # fmt: skip
-        local = conn.pgconn.socket
-        inode = str(Path(f"/proc/self/fd/{local}").readlink()).removeprefix("socket:[").removesuffix("]")
-        timers = {
-            fields[9]: fields[5].split(":")[0]
-            for fields in (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-        }
-        assert timers[inode] == "02", "the keepalive timer of the socket does not run"
+        asked = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+        given = [conn.execute(f"show {name}".encode()).fetchone() for name in asked]
+        assert given == [("30",), ("10",), ("3",), ("1min",)]
 
 
 @fault("F11")
@@ -532,24 +559,41 @@ def clocks_and_time_zones(night: Night) -> None:
             event(3, 异动日期="2016-08-31T16:00:00Z"),
         ],
     )
+    clock = wrong_clock(night.root.parent / "clock")
+    # host, client and server in different zones; the clock an hour off either way, set back during the load (NTP), and
+    # on the night on which New York loses an hour
+    nights: list[dict[str, str]] = [
+        {"TZ": "UTC", "PGTZ": "Asia/Shanghai"},
+        {"TZ": "Asia/Shanghai", "PGTZ": "America/New_York", SHIFT: "3600"},
+        {"TZ": "Asia/Shanghai", SHIFT: "-3600", STEP: "-7200"},
+        {"TZ": "America/New_York", MOMENT: "2026-03-08T06:59:59+00:00", STEP: "3600"},
+    ]
     states = set()
-    for zone in ("UTC", "Asia/Shanghai", "America/New_York"):
-        with loader(night, night.config, "student_event", TZ=zone) as process:
+    for number, given in enumerate(nights):
+        if number == 2:
+            with connect("admin", night.config) as conn:
+                conn.execute("alter role edupa_ingest set timezone = 'Pacific/Kiritimati'")
+        with loader(night, night.config, "student_event", **clock, **given) as process:
             assert process.wait(60) == 0
         found = night.sql("select source_line, event_date::text from landing.student_event order by 1")
-        assert found == [(2, "2016-08-31"), (3, "2016-08-31")]
-        assert night.sql("select line_number, rule from quarantine.rejected_row") == [(4, "date.out_of_range")]
+        assert found == [(2, "2016-08-31"), (3, "2016-08-31")], given
+        assert night.sql("select line_number, rule from quarantine.rejected_row") == [(4, "date.out_of_range")], given
         states.add(state(night))
         empty_again(night)
+    with connect("admin", night.config) as conn:
+        conn.execute("alter role edupa_ingest reset timezone")
     assert len(states) == 1
-    # the extract date is a logical date: the clock only refuses the future, and a day's tolerance is China's day
-    contract = night.contracts["pupil"]
-    for today, is_refused in ((date(2016, 10, 19), True), (date(2016, 10, 20), False), (date(2030, 1, 1), False)):
-        if is_refused:
-            with pytest.raises(Exception, match="future"):
-                parse_name(PUPIL_NAME, contract, today)
-        else:
-            assert parse_name(PUPIL_NAME, contract, today).facts["extract_date"] == date(2016, 10, 20)
+    # the extract date is a logical date: only the future is refused, and the day begins in China, wherever the host is
+    name = night.csv("pupil", pupils(3), PUPIL.replace("20161020", "20160901"))
+    for moment, status in (("2016-08-31T15:59:00+00:00", "rejected"), ("2016-08-31T16:01:00+00:00", "landed")):
+        with loader(night, night.config, **clock, TZ="America/New_York", **{MOMENT: moment}) as process:
+            assert process.wait(60) == 0
+        told = night.sql("select status, coalesce(rejection ->> 'rule', '') from ledger.load where file_name = %s"
+                         " order by load_id desc limit 1", name)  # fmt: skip
+        assert told == [(status, "file.name" if status == "rejected" else "")]
+    assert night.sql("select distinct school_year from landing.pupil") == [("2016/17",)]
+    started = night.sql("select started_at from ledger.load where status = 'landed'")[0][0]
+    assert started.timestamp() // 3600 == datetime.fromisoformat("2016-08-31T16:00:00+00:00").timestamp() // 3600
 
 
 @fault("F26")
