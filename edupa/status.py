@@ -62,9 +62,10 @@ def print_status(
         ).fetchall()
         odd = conn.execute(
             "select l.file_name, split_part(n.key, '.', 1), n.value"
-            " from ledger.load l, jsonb_each_text(l.normalizations) n where starts_with(reverse(n.key), reverse(%s)) and l.status in ('landed', 'unchanged')"
+            " from ledger.load l, jsonb_each_text(l.normalizations) n"
+            " where split_part(n.key, '.', 2) = %s and l.status in ('landed', 'unchanged')"
             " order by l.load_id desc, n.key limit 10",
-            (f".{ODD_BLANK}",),
+            (ODD_BLANK,),
         ).fetchall()
         gates = conn.execute(
             "select distinct on (boundary, evaluation_year) gate_run_id, boundary, evaluation_year, decision, page,"
