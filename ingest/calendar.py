@@ -17,7 +17,6 @@ from datetime import date
 from typing import Any, Literal
 
 import psycopg
-from psycopg import sql
 
 from ingest.codelists import CodeList
 from ingest.contract import Contract, ContractError
@@ -131,7 +130,7 @@ def _read_loads(conn: Connection, contract: Contract, as_of: date) -> dict[tuple
         )
         if base_name(str(name)).startswith(QUERY_MARK):
             given: Any = scopes
-            for place, part in _parts(conn, contract, load, given):
+            for place, part in _parts(contract, load, given):
                 loads.setdefault(place, []).append(part)
             continue
         period = parsed.facts.get("period", parsed.rank.extract_date.year)
@@ -139,31 +138,21 @@ def _read_loads(conn: Connection, contract: Contract, as_of: date) -> dict[tuple
     return loads
 
 
-def _parts(
-    conn: Connection, contract: Contract, load: _Load, scopes: list[dict[str, str]]
-) -> list[tuple[tuple[int, str], _Load]]:
+def _parts(contract: Contract, load: _Load, scopes: list[dict[str, str]]) -> list[tuple[tuple[int, str], _Load]]:
     """The answer of a database, by period and unit of the rows that it held; a rejected one held none."""
     facts = {
         column.file_fact.fact: column.name
         for column in contract.columns
         if column.file_fact and column.name in contract.scope
     }
-    keys = ["|".join(str(scope[name]) for name in contract.scope) for scope in scopes]
-    counted: dict[str, int] = {}
-    if keys:
-        statement = sql.SQL(
-            "select scope_key, count(*) from {} where scope_key = any(%s) and load_id <= %s"
-            " and (ended_load_id is null or ended_load_id > %s) group by scope_key"
-        ).format(sql.Identifier("landing", contract.feed))
-        rows = conn.execute(statement, (keys, load.load_id, load.load_id)).fetchall()
-        counted = {str(key): int(str(amount)) for key, amount in rows}
     parts = []
-    for key, scope in zip(keys, scopes, strict=True):
+    for scope in scopes:
         year = str(scope[facts["period"]])[:4] if "period" in facts else str(load.parsed.rank.extract_date.year)
         unit = str(scope[facts["county_code"]]) if "county_code" in facts else "*"
         part = replace(
             load,
-            rows=counted.get(key, 0),
+            # the ledger counts the answer as a whole
+            rows=load.rows if len(scopes) == 1 else 0,
             quarantined=load.quarantined if len(scopes) == 1 else 0,
             key=tuple(year if name == facts.get("period") else str(scope[name]) for name in contract.scope),
             whole=(load.rows, load.quarantined),
@@ -216,6 +205,8 @@ def _judge(
     else:
         state = "arrived"
     last = max(accepted, key=lambda load: load.load_id, default=None)
+    if last and last.whole and not last.rows:
+        remark = "; ".join(part for part in (remark, f"in a query of {last.whole[0]} rows") if part)
     return Delivery(
         feed=contract.feed,
         period=period,

@@ -21,25 +21,12 @@ class Proxy:
         sent: bytes that clients have sent so far, over all connections.
     """
 
-    def __init__(
-        self, target_port: int, *, delay_s: float = 0.0, jitter_s: float = 0.0, receive_bytes: int | None = None
-    ) -> None:
-        """Listen.
-
-        Args:
-            target_port: local port to forward to.
-            delay_s: how long each chunk is held back, in each direction.
-            jitter_s: by how much that varies.
-            receive_bytes: buffer for what clients send; small, so that they notice when nothing is taken.
-        """
+    def __init__(self, target_port: int, *, delay_s: float = 0.0, jitter_s: float = 0.0) -> None:
+        """Listen; each chunk is held back ``delay_s`` ± ``jitter_s`` in each direction."""
         self._target = target_port
         self._delay, self._jitter = delay_s, jitter_s
         self._random = random.Random(20160615)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        if receive_bytes is not None:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self._held: set[int] = set()
-        self._released = threading.Event()
         self.port = int(self._listener.getsockname()[1])
         self.sent = 0
         self._trigger: tuple[int, Callable[[], None]] | None = None
@@ -55,13 +42,8 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop listening and cut what is open."""
-        self._released.set()
         self._listener.close()
         self.cut()
-
-    def hold(self) -> None:
-        """Forward nothing more of the connection whose bytes are at hand, and close nothing (for ``when_sent``)."""
-        self._held.add(threading.get_ident())
 
     def when_sent(self, amount: int, action: Callable[[], None]) -> None:
         """Call ``action`` once, before the byte number ``amount`` from now is forwarded."""
@@ -100,9 +82,6 @@ class Proxy:
                     time.sleep(self._delay + self._random.uniform(-self._jitter, self._jitter))
                 if is_client:
                     self._count(len(chunk))
-                if threading.get_ident() in self._held:
-                    self._released.wait()
-                    break
                 target.sendall(chunk)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)

@@ -13,6 +13,8 @@ import pytest
 from psycopg import sql
 
 from ingest import Contract, FeedReport, Intake, SourceError, SourceSettingsError, load_feed
+from ingest.calendar import calendar
+from ingest.contract import known_code_lists
 from ingest.transport import SourceTimeoutError
 from ingest.transport_database import cell_text
 from ingest.values import NUMERIC_CELL
@@ -217,3 +219,33 @@ def test_cells() -> None:
     assert cell_text(640422200803150001, True) == f"{NUMERIC_CELL}640422200803150001"
     assert cell_text("640422200803150001", True) == "640422200803150001"
     assert cell_text(datetime(2016, 1, 2, 3, 4), False) == "2016-01-02 03:04:00"
+
+
+def test_the_calendar_places_what_a_query_brought(
+    registry: Registry, ask: Callable[..., Intake], config: WarehouseConfig, contracts: Contracts
+) -> None:
+    other = [pupil(index, 县代码="640423", 学校标识码="2164000999") for index in range(21, 24)]
+    registry([*pupils(5), *other])
+    load(ask(), config)
+    today = date.today()
+    with connect("auditor", config) as conn:
+        found = {
+            (item.period, item.unit): item
+            for item in calendar(conn, contracts, known_code_lists(), today, "pupil")
+            if item.files
+        }
+        yesterday = calendar(conn, contracts, known_code_lists(), date(2016, 12, 31), "pupil")
+    assert set(found) == {(2016, "640422"), (2016, "640423")}
+    assert {item.state for item in found.values()} == {"late"}
+    assert all(item.remark.endswith("days after it was due; in a query of 8 rows") for item in found.values())
+    assert not any(item.files for item in yesterday)
+    # much of the answer in quarantine: nobody can say whose rows those are, so nobody's delivery counts as whole
+    registry([*pupils(5), *[{**row, "性别": "未知"} for row in other]])
+    load(ask(), config)
+    with connect("auditor", config) as conn:
+        states = {
+            item.unit: (item.state, item.remark)
+            for item in calendar(conn, contracts, known_code_lists(), today, "pupil")
+            if item.files and item.period == 2016
+        }
+    assert states["640422"] == ("partial", "3 of 8 rows of the whole query in quarantine; in a query of 8 rows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import zipfile
 from pathlib import Path
@@ -12,6 +13,8 @@ import polars as pl
 import pytest
 
 import ingest
+from edupa import pipeline
+from edupa.settings import load_settings
 from ingest import Contract, load_feed
 from ingest.county_workbook import export, workbook_name
 from ingest.quarantine import QuarantineError, as_loaded, count_rows, get_entry, list_groups, open_files, replay
@@ -29,6 +32,7 @@ from tests.ingest.golden import (
     write_csv,
     write_xlsx,
 )
+from tests.ingest.matrix.night import NAMES, OTHER_SCHOOL, Night, golden, school
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 
@@ -383,3 +387,31 @@ def test_what_is_still_wrong_stays_open_where_only_new_lines_are_read(
     (again,) = replay(root, contracts, empty, [2], even_if_nothing_changed=True)
     assert again.report is not None
     assert again.report.rows_quarantined == 2
+
+
+def test_the_night_releases_what_waited_for_another_feed(
+    root: Path, contracts: Contracts, empty: WarehouseConfig
+) -> None:
+    night = Night(root, contracts, empty)
+    settings = dataclasses.replace(load_settings(), warehouse=empty, extracts=root)
+    night.csv("school", [school()])
+    night.load("school")
+    rows = golden("pupil")
+    rows[2]["学校标识码"] = OTHER_SCHOOL
+    rows[4]["性别"] = "未知"
+    night.csv("pupil", rows)
+    assert night.last("pupil").rows_quarantined == 2
+    # nothing has landed since: nothing is read
+    assert pipeline.replay_quarantine(settings) == {"files": 0, "released": 0, "refused": 0}
+    night.csv("school", [school(), school(OTHER_SCHOOL)], NAMES["school"].replace("20161020", "20161120"))
+    night.load("school")
+    assert pipeline.replay_quarantine(settings) == {"files": 1, "released": 1, "refused": 0}
+    trail = night.sql("select rule, outcome, is_open from quarantine.entry order by rejected_row_id")
+    assert trail == [
+        ("code.unknown", "rejected_again", False),
+        ("reference.unknown_school", "passed", False),
+        ("code.unknown", None, True),
+    ]
+    night.check_identity()
+    # and once
+    assert pipeline.replay_quarantine(settings) == {"files": 0, "released": 0, "refused": 0}
