@@ -51,7 +51,7 @@ lock: venv  ## resolve pyproject.toml anew into requirements.lock
 	@.venv-bootstrap/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml
 
-bench-ingest: venv .venv-bench/edupa-lock  ## ingest beside a bare copy and four peers (about ten minutes)
+bench-ingest: venv .venv-bench/edupa-lock  ## ingest beside a bare copy and four peers (about twenty minutes)
 	@$(VENV)/python -m benchmarks.ingest.run
 
 bench-publish: venv  ## publishing beside four other ways, under eight busy readers (about three minutes)
