@@ -270,9 +270,10 @@ def table(result: dict[str, object]) -> str:
             if "error" in entry
             else line(name, entry["rows"], entry)
         )
-    lines += ["", "| rows | `\\copy` s | edupa s | × copy | µs a row | client MB |", "|--:|--:|--:|--:|--:|--:|"]
     growth = result.get("growth", [])
     assert isinstance(growth, list)
+    if growth:
+        lines += ["", "| rows | `\\copy` s | edupa s | × copy | µs a row | client MB |", "|--:|--:|--:|--:|--:|--:|"]
     lines += [
         f"| {item['rows']:,} | {item['copy_wall']:.2f} | {item['full_wall']:.2f} | {item['ratio_to_copy']:.2f} |"
         f" {item['microseconds_per_row']:.2f} | {item['client_peak_mb']:.0f} |"
