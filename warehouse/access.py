@@ -27,7 +27,7 @@ TABLE_VERBS = ("select", "insert", "update", "delete", "truncate")
 
 # marks of roles.yaml, most telling first: what the pipeline makes, and whether its privileges depend on its state
 _MARKS: dict[str, tuple[str, bool]] = {
-    "<partition>": (r"releases\.\w+__\d+_\d+_\d+", True),
+    "<frozen>": (r"releases\.\w+__\d+_\d+_\d+", True),
     "<pinned>": (r"release_\d+_\d+_\d+", True),
     "<candidate>": (r"candidate_\w+", True),
     "<named>": (r"\w+_named", False),

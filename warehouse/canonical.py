@@ -97,8 +97,8 @@ def schema_of(release_id: str) -> str:
     return "release_" + release_id.replace(".", "_")
 
 
-def partition_of(mart: str, release_id: str) -> str:
-    """Name of the frozen partition of a mart."""
+def frozen_table_of(mart: str, release_id: str) -> str:
+    """Name of the frozen table of a mart."""
     return f"{mart}__{release_id.replace('.', '_')}"
 
 

@@ -18,7 +18,7 @@ from warehouse.canonical import (
     ReleaseError,
     TableSeal,
     columns_of,
-    partition_of,
+    frozen_table_of,
     schema_of,
     texts_of,
 )
@@ -101,7 +101,7 @@ def release_edition(conn: Connection, release_id: str, *, pinned: bool) -> Editi
     Args:
         conn: a role that may read it: the publisher reads what is frozen, all others what is published.
         release_id: its id.
-        pinned: read the registry of what is published and the pinned views, not the ledger and the partitions.
+        pinned: read the registry of what is published and the pinned views, not the ledger and the frozen tables.
 
     Raises:
         ReleaseError: there is no such release, or the role may not see it.
@@ -118,13 +118,13 @@ def release_edition(conn: Connection, release_id: str, *, pinned: bool) -> Editi
         raise ReleaseError(f"there is no release {release_id}: `edupa release list` names all")
     recorded: dict[str, dict[str, object]] = row[0]  # type: ignore[assignment]
     seals = {mart: TableSeal(**seal) for mart, seal in recorded.items() if mart not in COMPANIONS}  # type: ignore[arg-type]
-    partitions = {mart: partition_of(mart, release_id) for mart in seals}
+    frozen = {mart: frozen_table_of(mart, release_id) for mart in seals}
     return Edition(
         release_id,
         seals,
         schema_of(release_id) if pinned else "releases",
-        {mart: mart for mart in seals} if pinned else partitions,
-        {mart: texts_of(conn, "releases", partitions[mart]) for mart in seals},
+        {mart: mart for mart in seals} if pinned else frozen,
+        {mart: texts_of(conn, "releases", frozen[mart]) for mart in seals},
         Origin(
             int(str(row[1])),
             None if row[2] is None else str(row[2]),

@@ -17,6 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from warehouse.config import ADMIN_USER, LOGIN_ROLES, ConfigError, WarehouseConfig, load_config
+from warehouse.failpoint import DyingCursor, statement_is_armed
 from warehouse.server import read_state
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def connect_parts(
             password=parts.password or None,
             autocommit=autocommit,
             application_name=application_name,
+            cursor_factory=DyingCursor if statement_is_armed() else None,
             **settings,  # type: ignore[arg-type]
         )
     except psycopg.OperationalError as error:

@@ -1,10 +1,10 @@
 """Freeze, publish, roll back and withdraw releases.
 
-A release is a set of list partitions, one per mart, each with its primary key, a matching CHECK, comments, a
+A release is a set of frozen tables, one per mart, each with its primary key, a matching CHECK, comments, a
 content hash and triggers that refuse change, owned by a role that cannot log in. Publishing moves one pointer
 row: readers see the old release whole or the new one whole.
 
-Order of a publication: all checks (nothing is changed by a refusal) → columns that parents lack → one transaction
+Order of a publication: all checks (nothing is changed by a refusal) → columns that shelves lack → one transaction
 that freezes → permanent views that are new or lack columns → one transaction that publishes.
 """
 
@@ -25,7 +25,7 @@ from warehouse.canonical import (
     TableSeal,
     canonical_sha256,
     content_sha256_of,
-    partition_of,
+    frozen_table_of,
     seal_of,
 )
 from warehouse.changes import (
@@ -43,7 +43,7 @@ from warehouse.connection import connect
 from warehouse.failpoint import hit
 from warehouse.locks import writer_lock
 from warehouse.notices import Event, announce
-from warehouse.partitions import (
+from warehouse.relations import (
     CITERS,
     explain_permanent_view,
     freeze_table,
@@ -53,9 +53,9 @@ from warehouse.partitions import (
     missing_columns,
     open_pinned,
     pin_view,
-    prepare_parent,
+    prepare_shelf,
     provide_permanent_view,
-    widen_parent,
+    widen_shelf,
 )
 from warehouse.release_notes import Draft, Note, local_time, notes_of
 from warehouse.seal import seal_release
@@ -383,7 +383,7 @@ def _freeze_companions(conn: Connection, draft: Draft, candidate: Edition) -> di
     )
     seals = {}
     for companion in ("release_change", "release_notes"):
-        seals[companion] = seal_of(conn, "releases", partition_of(companion, release_id))
+        seals[companion] = seal_of(conn, "releases", frozen_table_of(companion, release_id))
         pin_view(conn, release_id, companion, ["release_id", *seals[companion].columns])
     return seals
 
@@ -401,7 +401,7 @@ def _freeze(
     release_id = draft.release_id
     make_pinned_schema(conn, release_id)
     for mart, seal in candidate.seals.items():
-        prepare_parent(conn, candidate.schema, mart, seal.key)
+        prepare_shelf(conn, candidate.schema, mart, seal.key)
         columns = sql.SQL(", ").join(map(sql.Identifier, seal.columns))
         freeze_table(
             conn,
@@ -412,7 +412,7 @@ def _freeze(
                 columns, sql.Literal(release_id), columns, candidate.table(mart)
             ),
         )
-        digest, rows = canonical_sha256(conn, "releases", partition_of(mart, release_id), seal.columns, seal.key)
+        digest, rows = canonical_sha256(conn, "releases", frozen_table_of(mart, release_id), seal.columns, seal.key)
         if (digest, rows) != (seal.sha256, seal.rows):
             raise ReleaseError(f"{mart} changed while it was being frozen: nothing was published")
         pin_view(conn, release_id, mart, ["release_id", *seal.columns])
@@ -590,7 +590,7 @@ def publish_candidate(
         )
         hit("release.freeze")
         for mart, columns in missing.items():
-            widen_parent(conn, mart, columns)
+            widen_shelf(conn, mart, columns)
         in_transaction(
             conn,
             f"freezing {release_id}",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 
 from warehouse.canonical import (
     COMPANIONS,
@@ -23,8 +23,8 @@ from warehouse.canonical import (
     columns_of,
     content_sha256_of,
     differing_ranges,
+    frozen_table_of,
     hash_table,
-    partition_of,
     schema_of,
     texts_of,
     texts_sha256,
@@ -131,12 +131,10 @@ def _is_plain_view(conn: Connection, schema: str, view: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def _partition_problems(conn: Connection, release_id: str, mart: str, seal: TableSeal) -> list[str]:
-    """What is wrong with the frozen table itself: attached, owned, keyed, checked, guarded, explained as sealed?"""
+def _table_problems(conn: Connection, release_id: str, mart: str, seal: TableSeal) -> list[str]:
+    """What is wrong with the frozen table itself: owned, keyed, checked, guarded, explained as sealed?"""
     row = conn.execute(
-        "select pg_get_expr(c.relpartbound, c.oid), pg_get_userbyid(c.relowner), c.relrowsecurity,"
-        " exists (select 1 from pg_inherits i where i.inhrelid = c.oid"
-        "   and i.inhparent = to_regclass(format('releases.%%I', %s::text))),"
+        "select pg_get_userbyid(c.relowner), c.relrowsecurity,"
         " exists (select 1 from pg_constraint k where k.conrelid = c.oid and k.contype = 'p'),"
         " exists (select 1 from pg_constraint k where k.conrelid = c.oid and k.contype = 'c'"
         "   and pg_get_constraintdef(k.oid) = format('CHECK ((release_id = %%L::text))', %s::text)),"
@@ -145,16 +143,12 @@ def _partition_problems(conn: Connection, release_id: str, mart: str, seal: Tabl
         "   where t.tgrelid = c.oid and not t.tgisinternal)"
         " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname = 'releases' and c.relname = %s",
-        (mart, release_id, partition_of(mart, release_id)),
+        (release_id, frozen_table_of(mart, release_id)),
     ).fetchone()
     if row is None:
         return ["gone"]
-    bound, owner, hides_rows, attached, keyed, checked, guards = row
+    owner, hides_rows, keyed, checked, guards = row
     problems: list[str] = []
-    if not attached:
-        problems.append(f"detached from releases.{mart}: no reader sees it")
-    elif bound != f"FOR VALUES IN ('{release_id}')":
-        problems.append(f"attached {bound}, not for this release")
     if owner != "edupa_sealed":
         problems.append(f"belongs to {owner}, not to edupa_sealed")
     if hides_rows:
@@ -165,7 +159,7 @@ def _partition_problems(conn: Connection, release_id: str, mart: str, seal: Tabl
         problems.append("its check on release_id is gone")
     if guards != ["frozen_rows", "frozen_table"]:
         problems.append("the triggers that refuse change are gone or disabled")
-    texts = texts_of(conn, "releases", partition_of(mart, release_id))
+    texts = texts_of(conn, "releases", frozen_table_of(mart, release_id))
     if seal.texts_sha256 not in (None, texts_sha256(texts, seal.columns)):
         problems.append("comments differ from those frozen")
     return problems
@@ -173,13 +167,13 @@ def _partition_problems(conn: Connection, release_id: str, mart: str, seal: Tabl
 
 def _row_findings(conn: Connection, release_id: str, mart: str, seal: TableSeal, reader: Reader) -> list[Finding]:
     """Compare the rows of a frozen table with their hashes; name the ranges that differ."""
-    partition = partition_of(mart, release_id)
-    place = ("releases", partition) if reader == "publisher" else (schema_of(release_id), mart)
+    table = frozen_table_of(mart, release_id)
+    place = ("releases", table) if reader == "publisher" else (schema_of(release_id), mart)
     try:
         now = hash_table(conn, *place, seal.columns, seal.key)
         if (now.sha256, now.rows) == (seal.sha256, seal.rows):
             return []
-        whole = Finding(release_id, partition, f"content differs: {now.rows} rows now, {seal.rows} frozen")
+        whole = Finding(release_id, table, f"content differs: {now.rows} rows now, {seal.rows} frozen")
         if seal.rows and not seal.ranges:
             return [whole]
         findings: list[Finding] = []
@@ -188,7 +182,7 @@ def _row_findings(conn: Connection, release_id: str, mart: str, seal: TableSeal,
             findings.append(
                 Finding(
                     release_id,
-                    partition,
+                    table,
                     f"content differs between {_key_text(seal.key, first)} and {_key_text(seal.key, last)}:"
                     f" {rows} rows now, {frozen} frozen",
                     tuple(first),
@@ -198,7 +192,7 @@ def _row_findings(conn: Connection, release_id: str, mart: str, seal: TableSeal,
         # every range equals but the whole does not: the header, that is a column's name
         return findings or [whole]
     except ReleaseError as error:
-        return [Finding(release_id, partition, str(error))]
+        return [Finding(release_id, table, str(error))]
 
 
 def _key_text(key: Sequence[str], values: Sequence[str]) -> str:
@@ -244,10 +238,12 @@ def _pinned_findings(conn: Connection, release: _Release) -> list[Finding]:
             findings.append(Finding(release_id, view, "gone"))
             continue
         expected = (
-            f"SELECT {', '.join(['release_id', *seal.columns])} FROM releases.{mart}"
-            f" WHERE release_id = '{release_id}'::text"
+            f"SELECT {', '.join(['release_id', *seal.columns])} FROM releases.{frozen_table_of(mart, release_id)}"
         )
-        if not _is_plain_view(conn, schema, mart) or _view_text(conn, schema, mart, mart) != expected:
+        if (
+            not _is_plain_view(conn, schema, mart)
+            or _view_text(conn, schema, mart, frozen_table_of(mart, release_id)) != expected
+        ):
             findings.append(Finding(release_id, view, "the definition of the pinned view was replaced"))
         elif release.signed is not None:
             sealed = release.signed.manifest["tables"].get(mart)
@@ -296,8 +292,66 @@ def _manifest_findings(
     return findings
 
 
-def _shared_findings(conn: Connection, releases: Sequence[_Release]) -> list[Finding]:
-    """What no single release answers for: the parents, the permanent views and the pointer."""
+def _shelf_findings(conn: Connection, mart: str, releases: Sequence[_Release], reader: Reader) -> list[Finding]:
+    """Compare a shelf with the frozen tables whose rows it holds."""
+    shelf = f"releases.{mart}"
+    findings: list[Finding] = []
+    row = conn.execute(
+        "select pg_get_userbyid(c.relowner), c.relrowsecurity,"
+        " array(select t.tgname::text from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal"
+        "   and t.tgenabled in ('O', 'A') order by t.tgname)"
+        " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where (n.nspname, c.relname) = ('releases', %s)",
+        (mart,),
+    ).fetchone()
+    assert row is not None
+    owner, hides_rows, guards = row
+    if owner != "edupa_sealed":
+        findings.append(Finding("*", shelf, f"belongs to {owner}, not to edupa_sealed"))
+    if hides_rows:
+        findings.append(Finding("*", shelf, "hides rows from some readers (row security)"))
+    if guards != ["frozen_rows", "frozen_table", "late_rows"]:
+        findings.append(Finding("*", shelf, "the triggers that refuse change are gone or disabled"))
+    if reader == "auditor":
+        return findings
+    held = [release for release in releases if mart in release.seals]
+    strange = conn.execute(
+        sql.SQL("select release_id, count(*) from {} where release_id <> all (%s) group by 1 order by 1").format(
+            sql.Identifier("releases", mart)
+        ),
+        ([release.release_id for release in held],),
+    ).fetchall()
+    findings += [
+        Finding("*", shelf, f"holds {count} rows of {name}, which was never frozen") for name, count in strange
+    ]
+    for release in held:
+        frozen = frozen_table_of(mart, release.release_id)
+        if not _exists(conn, "releases", frozen):
+            continue
+        columns = sql.SQL(", ").join(map(sql.Identifier, release.seals[mart].columns))
+        row = conn.execute(
+            sql.SQL(
+                "with shelf as (select {columns} from {shelf} where release_id = {release}),"
+                " frozen as (select {columns} from {frozen} where release_id = {release})"
+                " select (select count(*) from (table frozen except all table shelf) as lacking),"
+                " (select count(*) from (table shelf except all table frozen) as more)"
+            ).format(
+                columns=columns,
+                shelf=sql.Identifier("releases", mart),
+                frozen=sql.Identifier("releases", frozen),
+                release=sql.Literal(release.release_id),
+            )
+        ).fetchone()
+        if row != (0, 0):
+            lacking, more = row or (0, 0)
+            findings.append(
+                Finding(release.release_id, shelf, f"lacks {lacking} rows of {frozen} and holds {more} others")
+            )
+    return findings
+
+
+def _shared_findings(conn: Connection, releases: Sequence[_Release], reader: Reader) -> list[Finding]:
+    """What no single release answers for: the shelves, the permanent views and the pointer."""
     findings: list[Finding] = []
     row = conn.execute("select release_id from releases.pointer").fetchone()
     shown = next((release for release in releases if row and release.release_id == row[0]), None)
@@ -305,16 +359,7 @@ def _shared_findings(conn: Connection, releases: Sequence[_Release]) -> list[Fin
         if not _exists(conn, "releases", mart):
             findings.append(Finding("*", f"releases.{mart}", "gone"))
             continue
-        known = {partition_of(mart, release.release_id) for release in releases if mart in release.seals}
-        partitions = conn.execute(
-            "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid"
-            " join pg_class p on p.oid = i.inhparent join pg_namespace n on n.oid = p.relnamespace"
-            " where (n.nspname, p.relname) = ('releases', %s) order by c.relname",
-            (mart,),
-        ).fetchall()
-        for (name,) in partitions:
-            if name not in known:
-                findings.append(Finding("*", f"releases.{name}", "is attached, but no release ever froze it"))
+        findings += _shelf_findings(conn, mart, releases, reader)
         published = [release for release in releases if release.was_published and mart in release.seals]
         if published:
             findings += _permanent_findings(conn, mart, published, shown)
@@ -329,7 +374,7 @@ def _permanent_findings(
     if not _exists(conn, "marts", mart):
         return [Finding("*", view, "gone")]
     present = [name for name, _, _ in columns_of(conn, "marts", mart)]
-    # a column that is frozen under embargo is in the parent already, in the view not yet
+    # a column that is frozen under embargo is on the shelf already, in the view not yet
     wanted = {"release_id"}.union(*(release.seals[mart].columns for release in published))
     expected = (
         f"SELECT {', '.join(present)} FROM releases.{mart} WHERE release_id = SELECT release_id FROM releases.pointer"
@@ -456,13 +501,13 @@ def verify_releases(
                 continue
             for mart, seal in release.seals.items():
                 tables += 1
-                problems = _partition_problems(conn, release.release_id, mart, seal)
-                partition = partition_of(mart, release.release_id)
-                findings += [Finding(release.release_id, partition, problem) for problem in problems]
+                problems = _table_problems(conn, release.release_id, mart, seal)
+                table = frozen_table_of(mart, release.release_id)
+                findings += [Finding(release.release_id, table, problem) for problem in problems]
                 if problems != ["gone"]:
                     findings += _row_findings(conn, release.release_id, mart, seal, reader)
             findings += _pinned_findings(conn, release)
-        findings += _shared_findings(conn, known)
+        findings += _shared_findings(conn, known, reader)
     return Verification(wanted, tables, findings, keys_from, unsigned, unpublished)
 
 

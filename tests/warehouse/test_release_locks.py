@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from tests.warehouse.candidates import Marts, asked, changed, marts, new_database, publish
-from warehouse import partitions
+from warehouse import relations
 from warehouse.canonical import ReleaseError
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
-from warehouse.partitions import in_transaction
+from warehouse.relations import in_transaction
 
 VIEWS = ("county_evaluation", "evaluation_source", "indicator_dictionary", "release_notes")
 
@@ -50,7 +50,7 @@ def test_a_new_column_is_given_up_with_the_readers_name_and_others_hardly_wait(
 ) -> None:
     config = new_database(warehouse)
     publish(config, valued(70))
-    monkeypatch.setattr(partitions, "GIVE_UP_AFTER_S", 1.0)
+    monkeypatch.setattr(relations, "GIVE_UP_AFTER_S", 1.0)
     waits: list[float] = []
     stop = threading.Event()
 
@@ -126,7 +126,8 @@ def test_busy_readers_see_whole_releases_while_marts_grow(warehouse: WarehouseCo
     assert len({next(iter(seen)) for seen in transactions}) >= 3
 
 
-def test_a_deadlock_is_tried_again_and_then_named(warehouse: WarehouseConfig) -> None:
+@pytest.mark.parametrize("fault", [pytest.param(24, id="fault[F24]")])
+def test_a_deadlock_is_tried_again_and_then_named(warehouse: WarehouseConfig, fault: int) -> None:
     tries: list[int] = []
 
     def deadlock(until: int) -> None:

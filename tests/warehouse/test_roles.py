@@ -24,7 +24,7 @@ PLACES = {
     "<seed>": PROBE,
     "<model>": PROBE,
     "<candidate>": SCHEMA,
-    "<partition>": "releases.county_evaluation__2019_1_0",
+    "<frozen>": "releases.county_evaluation__2019_1_0",
     "<ledger>": "pupil_ledger",
     "<named>": "pupil_ledger_named",
     "<mart>": "county_evaluation",

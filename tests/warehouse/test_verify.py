@@ -29,7 +29,7 @@ from warehouse.server import stop
 from warehouse.verify import Finding, verify, verify_releases
 
 ROWS = 2500
-PARTITION = "county_evaluation__2020_1_0"
+FROZEN = "county_evaluation__2020_1_0"
 KEY = "(indicator_code, variant, area_code, evaluation_year, subgroup, basis)"
 
 
@@ -93,7 +93,7 @@ def test_whole_releases_pass(sealed: WarehouseConfig) -> None:
         verify(sealed, ["2031.1.0"])
 
 
-ONE = f"releases.{PARTITION}"
+ONE = f"releases.{FROZEN}"
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,9 @@ def test_changed_rows_are_found_with_their_range(
     sealed: WarehouseConfig, change: str, undo: str, range_of: tuple[str, str], rows: str
 ) -> None:
     with tampered(sealed, change, undo) as findings:
-        (found,) = findings
-        assert (found.release_id, found.table) == ("2020.1.0", PARTITION)
+        found, shelf = findings
+        assert (found.release_id, found.table) == ("2020.1.0", FROZEN)
+        assert (shelf.release_id, shelf.table) == ("2020.1.0", "releases.county_evaluation")
         assert found.first_key is not None
         assert found.last_key is not None
         assert (found.first_key[0], found.last_key[0]) == range_of
@@ -168,17 +169,15 @@ COLUMNS = (
             "* marts.county_evaluation: the comment of column value was changed",
         ),
         (
-            f"create or replace view {PINNED} as select {COLUMNS} from releases.county_evaluation"
-            " where release_id = '2019.1.0'",
-            f"create or replace view {PINNED} as select {COLUMNS} from releases.county_evaluation"
-            " where release_id = '2020.1.0'",
+            f"create or replace view {PINNED} as select {COLUMNS} from releases.county_evaluation__2019_1_0",
+            f"create or replace view {PINNED} as select {COLUMNS} from {ONE}",
             f"2020.1.0 {PINNED}: the definition of the pinned view was replaced",
         ),
         (
-            f"drop view {PINNED}; create view {PINNED} as select {COLUMNS.replace('value', 'value::text as value')}"
-            " from releases.county_evaluation where release_id = '2020.1.0'",
-            f"drop view {PINNED}; create view {PINNED} as select {COLUMNS} from releases.county_evaluation"
-            f" where release_id = '2020.1.0'; alter view {PINNED} owner to edupa_sealed;"
+            f"drop view {PINNED};"
+            f" create view {PINNED} as select {COLUMNS.replace('value', 'value::text as value')} from {ONE}",
+            f"drop view {PINNED}; create view {PINNED} as select {COLUMNS} from {ONE};"
+            f" alter view {PINNED} owner to edupa_sealed;"
             f" comment on view {PINNED} is '县级年度评估'; comment on column {PINNED}.release_id is '版本号 — release';"
             f" grant select on {PINNED} to edupa_evaluator, edupa_auditor",
             f"2020.1.0 {PINNED}: the definition of the pinned view was replaced",
@@ -191,24 +190,30 @@ COLUMNS = (
             "* marts.county_evaluation: the definition of the permanent view was replaced",
         ),
         (
-            f"alter table releases.county_evaluation detach partition {ONE}",
-            f"alter table releases.county_evaluation attach partition {ONE} for values in ('2020.1.0')",
-            f"2020.1.0 {PARTITION}: detached from releases.county_evaluation",
+            "update releases.county_evaluation set value = 1 where indicator_code = 'C0002'",
+            "update releases.county_evaluation set value = 2 / 3.0 where indicator_code = 'C0002'",
+            f"2020.1.0 releases.county_evaluation: lacks 1 rows of {FROZEN} and holds 1 others",
         ),
         (
-            "create table releases.more partition of releases.county_evaluation for values in ('2021.1.0')",
-            "drop table releases.more",
-            "* releases.more: is attached, but no release ever froze it",
+            f"insert into releases.county_evaluation select '2021.1.0', {COLUMNS.removeprefix('release_id, ')}"
+            f" from {ONE} where indicator_code = 'C0002'",
+            "delete from releases.county_evaluation where release_id = '2021.1.0'",
+            "* releases.county_evaluation: holds 1 rows of 2021.1.0, which was never frozen",
+        ),
+        (
+            "alter table releases.county_evaluation disable trigger late_rows",
+            "alter table releases.county_evaluation enable trigger late_rows",
+            "* releases.county_evaluation: the triggers that refuse change are gone or disabled",
         ),
         (
             f"alter table {ONE} disable trigger frozen_rows",
             f"alter table {ONE} enable trigger frozen_rows",
-            f"2020.1.0 {PARTITION}: the triggers that refuse change are gone or disabled",
+            f"2020.1.0 {FROZEN}: the triggers that refuse change are gone or disabled",
         ),
         (
             f"alter table {ONE} enable row level security",
             f"alter table {ONE} disable row level security",
-            f"2020.1.0 {PARTITION}: hides rows",
+            f"2020.1.0 {FROZEN}: hides rows",
         ),
         (
             "create view release_2020_1_0.more as select 1 as one",
@@ -235,7 +240,8 @@ COLUMNS = (
     ],
     ids=[
         "column comment", "table comment", "comment in marts", "pinned view replaced", "column type",
-        "marts view replaced", "detached", "partition attached", "trigger disabled", "row security", "view added",
+        "marts view replaced", "shelf changed", "shelf grown", "shelf unguarded",
+        "trigger disabled", "row security", "view added",
         "pointer moved", "ledger changed", "manifest changed",
     ],
 )  # fmt: skip
@@ -254,14 +260,11 @@ def test_a_row_under_a_wrong_release_in_the_frozen_table_is_found(sealed: Wareho
         ).fetchone()
     assert row
     change = (
-        f"alter table {ONE} drop constraint {row[0]}; alter table releases.county_evaluation detach partition {ONE};"
+        f"alter table {ONE} drop constraint {row[0]};"
         f" insert into {ONE} select '2019.1.0', {COLUMNS.removeprefix('release_id, ')} from {ONE}"
         " where indicator_code = 'C0002'"
     )
-    undo = (
-        f"delete from {ONE} where release_id <> '2020.1.0'; {check};"
-        f"alter table releases.county_evaluation attach partition {ONE} for values in ('2020.1.0')"
-    )
+    undo = f"delete from {ONE} where release_id <> '2020.1.0'; {check}"
     with tampered(sealed, change, undo) as findings:
         assert "1001 rows now, 1000 frozen" in lines(findings)
         assert "its check on release_id is gone" in lines(findings)
@@ -404,6 +407,8 @@ def test_keys_are_made_once_rotated_and_missed_and_manifests_form_a_chain(fresh_
             "drop table releases.county_evaluation__2019_1_0, releases.release_notes__2019_1_0,"
             " releases.release_change__2019_1_0 cascade"
         )
+        conn.execute("delete from releases.county_evaluation where release_id = '2019.1.0'")
+        conn.execute("delete from releases.release_notes where release_id = '2019.1.0'")
         conn.execute("drop schema release_2019_1_0 cascade")
         conn.execute("update ledger.pointer_move set from_release = null")
         conn.execute("delete from ledger.pointer_move where to_release = '2019.1.0'")

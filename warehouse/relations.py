@@ -1,7 +1,11 @@
-"""The relations of a release: parents in ``releases``, frozen partitions, pinned views, permanent views.
+"""The relations of a release: frozen tables with their pinned views, shelves with the permanent views.
+
+A frozen table holds one mart of one release; it is what is hashed, sealed and cited. A shelf holds a mart of every
+release, for the permanent views: one table whatever the number of releases, so that a query costs the same after two
+hundred releases as after one, and no plan made before a release can lack its rows after it.
 
 Readers are never made to wait for a freeze. What takes an exclusive lock on a relation that they use (a new column of
-a parent, of a permanent view) happens only when a mart really changed, in a transaction of its own that holds one
+a shelf, of a permanent view) happens only when a mart really changed, in a transaction of its own that holds one
 such lock and gives it up after LOCK_TIMEOUT_MS, to try again: one lock at a time cannot deadlock, and nobody queues
 behind it for longer.
 """
@@ -16,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from warehouse.access import load_matrix
-from warehouse.canonical import Connection, ReleaseError, columns_of, key_of, partition_of, schema_of, texts_of
+from warehouse.canonical import Connection, ReleaseError, columns_of, frozen_table_of, key_of, schema_of, texts_of
 from warehouse.failpoint import hit
 
 READERS = load_matrix().holders("marts")
@@ -89,7 +93,7 @@ def exists(conn: Connection, schema: str, relation: str) -> bool:
 
 
 def missing_columns(conn: Connection, schema: str, mart: str, key: Sequence[str]) -> list[tuple[str, str]]:
-    """Columns of a candidate's mart that its parent has not got yet: name and type. Changes nothing.
+    """Columns of a candidate's mart that its shelf has not got yet: name and type. Changes nothing.
 
     Raises:
         ReleaseError: a column changed its type, or the key changed.
@@ -112,8 +116,8 @@ def missing_columns(conn: Connection, schema: str, mart: str, key: Sequence[str]
     return missing
 
 
-def widen_parent(conn: Connection, mart: str, columns: Sequence[tuple[str, str]]) -> None:
-    """Add columns to a parent; frozen releases have nulls there and their hashes do not cover them."""
+def widen_shelf(conn: Connection, mart: str, columns: Sequence[tuple[str, str]]) -> None:
+    """Add columns to a shelf; earlier releases have nulls there, their frozen tables stay as they are."""
     if not columns:
         return
     hit("release.before_widen")
@@ -150,65 +154,61 @@ def _comment(
             )
 
 
-def prepare_parent(conn: Connection, schema: str, mart: str, key: Sequence[str]) -> None:
-    """Create the partitioned table of a new mart; give a known one the candidate's texts.
+def prepare_shelf(conn: Connection, schema: str, mart: str, key: Sequence[str]) -> None:
+    """Create the shelf of a new mart; give a known one the candidate's texts.
 
-    The caller's transaction; a known parent has got its columns before (``widen_parent``).
+    The caller's transaction; a known shelf has got its columns before (``widen_shelf``).
     """
     wanted = columns_of(conn, schema, mart)
     texts = texts_of(conn, schema, mart)
     is_new = not exists(conn, "releases", mart)
     conn.execute("set local role edupa_sealed")
-    parent = sql.Identifier("releases", mart)
+    shelf = sql.Identifier("releases", mart)
     if is_new:
         conn.execute(
-            sql.SQL(
-                "create table {} (release_id text not null, {}, primary key (release_id, {}))"
-                " partition by list (release_id)"
-            ).format(
-                parent,
+            sql.SQL("create table {} (release_id text not null, {}, primary key (release_id, {}))").format(
+                shelf,
                 sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(k)) for n, k, _ in wanted),
                 sql.SQL(", ").join(map(sql.Identifier, key)),
             )
-        )  # fmt: skip
-        conn.execute(sql.SQL("grant select on {} to edupa_publisher, edupa_gatekeeper").format(parent))
+        )
+        conn.execute(sql.SQL("grant select on {} to edupa_publisher, edupa_gatekeeper").format(shelf))
+        conn.execute("select releases.guard_shelf(%s)", (mart,))
     texts["release_id"] = "版本号 — release"
     _comment(conn, "table", "releases", mart, texts, ["release_id", *(name for name, _, _ in wanted)])
     conn.execute("reset role")
 
 
 def freeze_table(conn: Connection, release_id: str, mart: str, key: Sequence[str], rows_from: sql.Composable) -> None:
-    """Build one frozen partition beside its parent and attach it."""
-    partition = sql.Identifier("releases", partition_of(mart, release_id))
-    parent = sql.Identifier("releases", mart)
+    """Build one frozen table and put its rows on the shelf."""
+    frozen = sql.Identifier("releases", frozen_table_of(mart, release_id))
+    shelf = sql.Identifier("releases", mart)
     release = sql.Literal(release_id)
     conn.execute("set local role edupa_sealed")
-    conn.execute(
-        sql.SQL("create table {} (like {} including comments including constraints)").format(partition, parent)
-    )
+    conn.execute(sql.SQL("create table {} (like {} including comments including constraints)").format(frozen, shelf))
     # "including comments" means those of the columns
-    _comment(conn, "table", "releases", partition_of(mart, release_id), texts_of(conn, "releases", mart), [])
-    conn.execute(sql.SQL("grant insert, select on {} to edupa_publisher").format(partition))
+    _comment(conn, "table", "releases", frozen_table_of(mart, release_id), texts_of(conn, "releases", mart), [])
+    conn.execute(sql.SQL("grant insert, select on {} to edupa_publisher").format(frozen))
     conn.execute("reset role")
     # the publisher reads the candidate; the sealed role never does
-    conn.execute(sql.SQL("insert into {} {}").format(partition, rows_from))
+    conn.execute(sql.SQL("insert into {} {}").format(frozen, rows_from))
     conn.execute("set local role edupa_sealed")
-    conn.execute(sql.SQL("revoke insert on {} from edupa_publisher").format(partition))
+    conn.execute(sql.SQL("revoke insert on {} from edupa_publisher").format(frozen))
     conn.execute(
         sql.SQL("alter table {} add primary key (release_id, {}), add check (release_id = {})").format(
-            partition, sql.SQL(", ").join(map(sql.Identifier, key)), release
+            frozen, sql.SQL(", ").join(map(sql.Identifier, key)), release
         )
     )
-    hit("release.before_attach")
-    conn.execute(sql.SQL("alter table {} attach partition {} for values in ({})").format(parent, partition, release))
-    hit("release.after_attach")
+    hit("release.before_shelf")
+    conn.execute(sql.SQL("insert into {} select * from {}").format(shelf, frozen))
+    hit("release.after_shelf")
     conn.execute(
         sql.SQL(
             "create trigger frozen_rows before insert or update or delete on {0} for each row"
             " execute function releases.refuse_change();"
             " create trigger frozen_table before truncate on {0} for each statement"
             " execute function releases.refuse_change()"
-        ).format(partition)
+        ).format(frozen)
     )
     conn.execute("reset role")
 
@@ -225,14 +225,13 @@ def pin_view(conn: Connection, release_id: str, mart: str, columns: Sequence[str
     conn.execute("set local role edupa_sealed")
     schema = schema_of(release_id)
     conn.execute(
-        sql.SQL("create view {} as select {} from {} where release_id = {}").format(
+        sql.SQL("create view {} as select {} from {}").format(
             sql.Identifier(schema, mart),
             sql.SQL(", ").join(map(sql.Identifier, columns)),
-            sql.Identifier("releases", mart),
-            sql.Literal(release_id),
+            sql.Identifier("releases", frozen_table_of(mart, release_id)),
         )
     )
-    _comment(conn, "view", schema, mart, texts_of(conn, "releases", partition_of(mart, release_id)), columns)
+    _comment(conn, "view", schema, mart, texts_of(conn, "releases", frozen_table_of(mart, release_id)), columns)
     conn.execute("reset role")
 
 
@@ -267,7 +266,7 @@ def mark_pinned(conn: Connection, release_id: str, notice: str) -> None:
 def provide_permanent_view(conn: Connection, mart: str) -> None:
     """Create or widen ``marts.<mart>``; new columns go to the end, so that clients keep theirs.
 
-    Nothing is done, and no lock taken, where the view has all columns of its parent.
+    Nothing is done, and no lock taken, where the view has all columns of the shelf.
     """
     columns = [name for name, _, _ in columns_of(conn, "releases", mart)]
     if exists(conn, "marts", mart) and [name for name, _, _ in columns_of(conn, "marts", mart)] == columns:
@@ -297,7 +296,7 @@ def provide_permanent_view(conn: Connection, mart: str) -> None:
 
 def explain_permanent_view(conn: Connection, mart: str, release_id: str) -> None:
     """Give ``marts.<mart>`` the texts that were frozen with the release which it is to show."""
-    texts = texts_of(conn, "releases", partition_of(mart, release_id))
+    texts = texts_of(conn, "releases", frozen_table_of(mart, release_id))
     columns = [name for name, _, _ in columns_of(conn, "marts", mart) if name in texts]
     conn.execute("set local role edupa_sealed")
     _comment(conn, "view", "marts", mart, texts, columns)

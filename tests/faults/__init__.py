@@ -1,0 +1,1 @@
+"""Faults by their number: what must happen when things break."""
