@@ -17,6 +17,7 @@ from ingest.contract import Contract
 from ingest.copy_text import COPY_OPTIONS, payload, to_copy_text
 from ingest.lines import Entries, KnownLines, hashes_to_text, scope_name, text_to_hashes
 from ingest.pipeline import COPY_LINE
+from warehouse.silence import hung_up_when_silent
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -142,8 +143,9 @@ def copy_in(conn: Connection, table: sql.Composable, frame: pl.DataFrame) -> Non
     """COPY a frame into the table's columns of the same names."""
     columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
     statement = sql.SQL("copy {} ({}) from stdin ({})").format(table, columns, sql.SQL(COPY_OPTIONS))
-    with conn.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(to_copy_text(frame))
+    text = to_copy_text(frame)
+    with hung_up_when_silent(conn, "copying a batch"), conn.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(text)
 
 
 class Versions:
@@ -274,8 +276,13 @@ class Versions:
         statement = sql.SQL("copy {} ({}) from stdin ({})").format(
             _table(self._contract), sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(COPY_OPTIONS)
         )
-        with self._conn.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(payload(lines))
+        text = payload(lines)
+        with (
+            hung_up_when_silent(self._conn, "copying a batch"),
+            self._conn.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
+            copy.write(text)
 
     @property
     def _uses_known(self) -> bool:

@@ -104,8 +104,8 @@ def dsn(role: str, config: WarehouseConfig | None = None, *, show_password: bool
     return f"postgresql://{parts.user}{secret}@{parts.host}:{parts.port}/{parts.database}{query}"
 
 
-def _patience() -> dict[str, str | int]:
-    """How long either side waits for the other before it holds it for dead, as libpq and the server want it.
+def network_timeout_s() -> int:
+    """Seconds after which a silent peer is held for dead.
 
     Raises:
         ConfigError: EDUPA_NETWORK_TIMEOUT_S is no number of seconds from 2 on.
@@ -113,7 +113,16 @@ def _patience() -> dict[str, str | int]:
     given = os.environ.get(TIMEOUT_VARIABLE, "60")
     if not given.isdecimal() or int(given) < 2:
         raise ConfigError(f"{TIMEOUT_VARIABLE} must be a whole number of seconds, 2 or more, not {given!r}")
-    total = int(given)
+    return int(given)
+
+
+def _patience() -> dict[str, str | int]:
+    """How long either side waits for the other before it holds it for dead, as libpq and the server want it.
+
+    Raises:
+        ConfigError: as network_timeout_s.
+    """
+    total = network_timeout_s()
     idle, interval = max(1, total // 2), max(1, total // 6)
     # a server that does not hear of its client's death keeps the client's locks
     server = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import psycopg
 
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
+from warehouse.silence import hung_up_when_silent
 
 Kind = Literal["load", "build", "publish", "reproduce"]
 
@@ -62,4 +63,6 @@ def writer_lock(
         try:
             yield
         finally:
-            conn.execute(f"select {give}(hashtext('edupa'), hashtext(%s))".encode(), (kind,))
+            # a lock whose connection is gone is free already
+            with suppress(psycopg.OperationalError), hung_up_when_silent(conn, f"giving back the {kind} lock"):
+                conn.execute(f"select {give}(hashtext('edupa'), hashtext(%s))".encode(), (kind,))

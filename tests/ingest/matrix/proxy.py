@@ -31,6 +31,7 @@ class Proxy:
         self.sent = 0
         self._trigger: tuple[int, Callable[[], None]] | None = None
         self._sockets: list[socket.socket] = []
+        self._silent: list[socket.socket] = []
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -53,8 +54,18 @@ class Proxy:
     def cut(self) -> None:
         """Cut every open connection, both sides."""
         with self._lock:
-            doomed, self._sockets = self._sockets, []
+            doomed, self._sockets, self._silent = self._sockets + self._silent, [], []
         for sock in doomed:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def fall_silent(self) -> None:
+        """Leave every client that is connected now without an answer, its connection open; the server sees it gone."""
+        with self._lock:
+            held, self._sockets = self._sockets, []
+            self._silent += held[::2]
+        for sock in held[1::2]:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
@@ -83,8 +94,9 @@ class Proxy:
                 if is_client:
                     self._count(len(chunk))
                 target.sendall(chunk)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError), self._lock:
+            if target not in self._silent:
+                target.shutdown(socket.SHUT_WR)
 
     def _count(self, amount: int) -> None:
         with self._lock:

@@ -275,6 +275,15 @@ def connection_cut_within_copy(night: Night) -> None:
         report = ingest.load_feed("pupil", night.root, night.contracts, through(night.config, proxy.port))
     assert report.total("rows_landed") == ROWS - 1
     assert state(night) == expected
+    # half-open behind something that goes on acknowledging: the load hangs up by itself, and tries again
+    empty_again(night)
+    with Proxy(port) as proxy, patch.dict(os.environ, {TIMEOUT_VARIABLE: "2"}):
+        proxy.when_sent(sent // 2, proxy.fall_silent)
+        began = time.monotonic()
+        report = ingest.load_feed("pupil", night.root, night.contracts, through(night.config, proxy.port))
+        assert 2 < time.monotonic() - began < 30
+    assert report.total("rows_landed") == ROWS - 1
+    assert state(night) == expected
     # half-open: both kernels ask on their own, and give up what does not answer within the bound that was set
     for seconds, idle in (("60", 30), ("6", 3)):
         with patch.dict(os.environ, {TIMEOUT_VARIABLE: seconds}), connect("ingest", night.config) as conn:
