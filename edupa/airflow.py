@@ -17,7 +17,14 @@ from edupa.settings import Settings
 from warehouse.config import PROJECT_ROOT
 from warehouse.migrate import ensure_airflow_database
 
-SERVICES = ("scheduler", "dag-processor", "triggerer", "api-server")
+SERVICES = {
+    "scheduler": ("airflow", "scheduler"),
+    "dag-processor": ("airflow", "dag-processor"),
+    "triggerer": ("airflow", "triggerer"),
+    "api-server": ("airflow", "api-server"),
+    # county officers may read only while somebody keeps the trail of what they read
+    "watchdog": ("edupa", "watchdog", "run"),
+}
 
 
 class AirflowError(RuntimeError):
@@ -165,25 +172,26 @@ def _pid_file(settings: Settings, service: str) -> Path:
     return settings.warehouse.home / "airflow" / f"{service}.pid"
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid: int, service: str) -> bool:
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"airflow" in command
+    # Airflow gives its processes titles of its own
+    return SERVICES[service][0].encode() in command
 
 
 def up(settings: Settings) -> str:
-    """Start scheduler, dag-processor, triggerer and api-server; returns the address of the web UI."""
+    """Start Airflow's four services and the watchdog; returns the address of the web UI."""
     home = settings.warehouse.home / "airflow"
     variables = environment(settings) | {"EDUPA_PROGRESS": "-"}
-    for service in SERVICES:
+    for service, command in SERVICES.items():
         file = _pid_file(settings, service)
-        if file.exists() and _alive(int(file.read_text(encoding="utf-8"))):
+        if file.exists() and _alive(int(file.read_text(encoding="utf-8")), service):
             continue
         log = (home / f"{service}.log").open("ab")
         process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", service],
+            [sys.executable, "-m", *command],
             env=variables,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -203,12 +211,12 @@ def down(settings: Settings) -> list[str]:
         if not file.exists():
             continue
         pid = int(file.read_text(encoding="utf-8"))
-        if _alive(pid):
+        if _alive(pid, service):
             stopped.append(service)
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGTERM)
             deadline = time.monotonic() + 20
-            while _alive(pid) and time.monotonic() < deadline:
+            while _alive(pid, service) and time.monotonic() < deadline:
                 time.sleep(0.2)
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
