@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.publish.dumps import Dumps
 from benchmarks.publish.readers import READERS, Readers, Seen
 from benchmarks.publish.stalls import Stalls, measure
 from benchmarks.publish.ways import RIVALS, Pointer, Way, publish_and_die
@@ -109,6 +110,7 @@ def main() -> None:
     options.add_argument("--publishes", type=int, default=200)
     options.add_argument("--kills", type=int, default=20, help="of our publisher, at each fail point")
     options.add_argument("--rival-publishes", type=int, default=50)
+    options.add_argument("--dumped-publishes", type=int, default=20, help="of ours, while pg_dump runs")
     options.add_argument("--output", type=Path, default=RESULTS)
     chosen = options.parse_args()
     home = Path(tempfile.mkdtemp(prefix="edupa-bench-"))
@@ -118,7 +120,14 @@ def main() -> None:
     start(config)
     try:
         migrate(config)
-        entries = {"ours": measure_way(config, first_version(config), chosen.publishes, kills=chosen.kills)}
+        ours = first_version(config)
+        entries = {"ours": measure_way(config, ours, chosen.publishes, kills=chosen.kills)}
+        # apart from the stalls, for a dump keeps a core busy
+        with Dumps(config, home) as dumps:
+            for version in range(chosen.publishes + 1, chosen.publishes + 1 + chosen.dumped_publishes):
+                ours.build(version)
+                ours.publish(version)
+        entries["ours"] |= {"dumps": dumps.taken, "torn_dumps": len(dumps.faults)}
         print(_line("ours", entries["ours"]), flush=True)
         for name, make in RIVALS.items():
             entries[name] = measure_way(config, make(config), chosen.rival_publishes)
