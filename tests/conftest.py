@@ -17,7 +17,7 @@ from warehouse.server import start, stop
 _TOGETHER = ("e2e", "dbt")
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every file to one worker (a folder of ``_TOGETHER`` likewise), the longest first."""
     here = Path(__file__).parent
