@@ -8,24 +8,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from warehouse.config import WarehouseConfig
 from warehouse.migrate import migrate
 from warehouse.server import start, stop
 
-# folders whose tests share an expensive session fixture: one worker runs them all
+# folders whose tests share an expensive session fixture: one worker runs them all, and first
 _TOGETHER = ("e2e", "dbt")
 
 
-@pytest.hookimpl(tryfirst=True)
+class _ByFile(LoadScopeScheduling):
+    """Gives every file to one worker, and a folder of ``_TOGETHER`` likewise.
+
+    xdist's own groups do nothing under pytest 9: they rest on an attribute that it has no more.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.split("/")[1]
+        return folder if folder in _TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFile:
+    """Schedule by file."""
+    return _ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every file to one worker (a folder of ``_TOGETHER`` likewise), the longest first."""
+    """The longest first, so that neither worker waits for the other at the end."""
     here = Path(__file__).parent
-    for item in items:
-        place = item.path.relative_to(here)
-        group = place.parts[0] if place.parts[0] in _TOGETHER else place.as_posix()
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _TOGETHER)
 
 
