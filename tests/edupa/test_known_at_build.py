@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from disclosure import policy
 from edupa import pipeline
 from edupa.settings import Settings
 from tests.warehouse.test_release import SCHEMA, build_candidate, judge
-from warehouse.config import WarehouseConfig
+from warehouse.config import PROJECT_ROOT, WarehouseConfig
 from warehouse.connection import connect
 from warehouse.locks import LockBusyError, writer_lock
 
@@ -39,6 +40,9 @@ def test_a_release_records_the_load_and_the_files_of_its_build(
     land(config, "b")
     assert pipeline._input_sha256(settings, None) != before
     monkeypatch.setattr(pipeline, "candidate_schema", lambda year: SCHEMA)
+    # no dbt has run here that would have brought the seeds
+    seeds = policy.policy_from_seeds(PROJECT_ROOT / "dbt_project" / "seeds")
+    monkeypatch.setattr(policy, "policy_from_warehouse", lambda conn: seeds)
     pipeline.publish(settings, "test", 2019)
     with connect("auditor", config) as conn:
         row = conn.execute("select as_of_load_id, input_sha256, manifest from ledger.release").fetchone()
