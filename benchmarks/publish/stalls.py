@@ -43,7 +43,7 @@ def measure(readers: Sequence[Sequence[Span]], publishes: Sequence[Span], quiet:
         quiet: start and end of a time without publishes, seconds.
     """
     length = statistics.median(end - start for start, end in publishes)
-    windows = int((quiet[1] - quiet[0]) / length)
+    windows = max(1, int((quiet[1] - quiet[0]) / length))
     calm = [(quiet[0] + number * length, quiet[0] + (number + 1) * length) for number in range(windows)]
     still = [slowest for spans in readers for window in calm if (slowest := _slowest(spans, window)) is not None]
     held = [slowest for spans in readers for window in publishes if (slowest := _slowest(spans, window)) is not None]

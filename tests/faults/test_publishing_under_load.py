@@ -31,7 +31,7 @@ def test_readers_and_dumps_see_whole_releases(fresh_warehouse: WarehouseConfig, 
 
 
 def test_the_readers_notice_emptied_tables(fresh_warehouse: WarehouseConfig) -> None:
-    emptied = measure_way(fresh_warehouse, TruncateInsert(fresh_warehouse), 6, quiet_s=0.5)
+    emptied = measure_way(fresh_warehouse, TruncateInsert(fresh_warehouse), 4, quiet_s=2)
     assert emptied["empty_reads"] or emptied["reader_errors"] or emptied["publishes_failed"]
 
 

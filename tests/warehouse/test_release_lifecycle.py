@@ -98,7 +98,7 @@ def test_under_embargo_one_role_reads_and_when_it_ends_all_do(empty: WarehouseCo
     until = soon(empty, 3600)
     assert publish(empty, valued(71), embargo=until).outcome == "embargoed"
     pinned = "release_2019_2_0.county_evaluation"
-    readers = ("evaluator", "auditor", "bi", "county", "transform", "ingest")
+    readers = ("evaluator", "auditor", "bi", "transform", "ingest")
     assert may_read(empty, "prerelease", pinned)
     assert not any(may_read(empty, role, pinned) for role in readers)
     assert not any(may_read(empty, role, "releases.county_evaluation") for role in (*readers, "prerelease"))
