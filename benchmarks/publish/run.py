@@ -29,7 +29,15 @@ from warehouse.server import start, stop
 
 RESULTS = PROJECT_ROOT / "benchmarks" / "results" / "publish.json"
 #: fail points of the release step, in order
-POINTS = ("release.freeze", "release.before_shelf", "release.before_pointer", "release.after_pointer")
+POINTS = (
+    "release.freeze",
+    "release.before_shelf",
+    "release.after_shelf",
+    "release.before_commit",
+    "release.before_pointer",
+    "release.in_pointer",
+    "release.after_pointer",
+)
 QUIET_S = 10.0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from benchmarks.publish.run import POINTS
 from tests.warehouse.candidates import Marts, asked, cells, changed, marts, new_database, offer, publish
 from warehouse.canonical import ReleaseError
 from warehouse.config import WarehouseConfig
@@ -20,16 +21,6 @@ from warehouse.connection import connect, dsn
 from warehouse.locks import LockBusyError, writer_lock
 from warehouse.server import read_state
 from warehouse.verify import verify
-
-POINTS = (
-    "release.freeze",
-    "release.before_shelf",
-    "release.after_shelf",
-    "release.before_commit",
-    "release.before_pointer",
-    "release.in_pointer",
-    "release.after_pointer",
-)
 
 
 def fault(number: int) -> pytest.MarkDecorator:
