@@ -341,7 +341,11 @@ def test_a_county_outside_the_plan_weighs_what_the_policy_says(province: Provinc
 
 @pytest.mark.parametrize(
     ("boundary", "point"),
-    [("arrival", "gate.suite"), ("arrival", "gate.arrival"), ("candidate", "gate.candidate")],
+    [
+        pytest.param("arrival", "gate.suite", id="fault[F4]"),
+        ("arrival", "gate.arrival"),
+        ("candidate", "gate.candidate"),
+    ],
 )
 def test_a_gate_killed_before_it_stores_leaves_nothing_behind(
     province: Province, tmp_path: Path, boundary: str, point: str
