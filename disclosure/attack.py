@@ -15,7 +15,7 @@ from disclosure.model import CellKey, System
 from disclosure.plan import read_decisions, read_truth
 from disclosure.policy import Policy, policy_from_warehouse
 from disclosure.sources import read_geography, read_registry_rows
-from disclosure.suppress import Decision, EarlierTable, know, plan_table
+from disclosure.suppress import Decision, EarlierTable, know, place_of, plan_table
 from disclosure.worlds import InfeasibleError, narrow
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
@@ -80,6 +80,13 @@ def attack(
     except InfeasibleError:
         known = know(group, areas, published, earlier, same=False)
         found = narrow(known.system, known.watched, width, whole=whole)
+    # what an earlier release has shown openly is no secret of this one
+    open_before = {table.place(key) for table in earlier for key, cell in table.cells.items() if cell.status == "F"}
+    found = {
+        name: interval
+        for name, interval in found.items()
+        if known.origin[name][0] is not None or place_of(known.origin[name][1], areas) not in open_before
+    }
     return Loot(
         len(found),
         sum(interval.width < 0.5 for interval in found.values()),

@@ -384,7 +384,21 @@ def plan_table(
         _show_bounds(table)
         _show_marks(table)
         exposed = _hold_against_whole_numbers(table)
+    if exposed and earlier:
+        exposed = _withhold_whole(table)
     return Plan(dict(table.decisions), tuple(exposed))
+
+
+def _withhold_whole(table: _Table) -> list[str]:
+    """Show nothing of the table: then nobody learns more than earlier releases have told; names of what they told.
+
+    Where one moved person makes a cell small that was shown before, the figures around it give either the cell or its
+    past away, whatever else is hidden.
+    """
+    for key in table.decisions:
+        table.decisions[key] = Decision("D")
+    known = {f"|{'|'.join(map(str, key))}|" for key in table.shown_before}
+    return [name for name, *_ in table.narrowed(whole=True) if name[: name.rindex("|") + 1] not in known]
 
 
 def _show_what_need_not_be_hidden(table: _Table, needed: set[CellKey]) -> None:
