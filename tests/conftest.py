@@ -15,8 +15,9 @@ from warehouse.config import WarehouseConfig
 from warehouse.migrate import migrate
 from warehouse.server import start, stop
 
-# folders whose tests share an expensive session fixture: one worker runs them all, and first
-_TOGETHER = ("e2e", "dbt")
+# folders that take longest come first; of the second, whose files share an expensive fixture, one worker runs all
+_LONG = ("e2e", "dbt")
+_TOGETHER = ("dbt",)
 
 
 class _ByFile(LoadScopeScheduling):
@@ -39,7 +40,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByFile
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that neither worker waits for the other at the end."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _TOGETHER)
+
+    def turn(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0]
+        return _LONG.index(folder) if folder in _LONG else len(_LONG)
+
+    items.sort(key=turn)
 
 
 def make_warehouse(home: Path) -> WarehouseConfig:
