@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 import time
 from datetime import date
@@ -128,7 +129,10 @@ def sql_command(
             writer = csv.writer(sys.stdout, lineterminator="\n")
             writer.writerow([column.name for column in cursor.description])
             for row in cursor:
-                writer.writerow(row)
+                # json as json, not as Python writes it
+                writer.writerow(
+                    json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value for value in row
+                )
         except psycopg.Error as error:
             raise fail(str(error).strip()) from None
 
