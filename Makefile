@@ -25,7 +25,7 @@ down: venv  ## stop Airflow and PostgreSQL
 	@$(VENV)/edupa airflow down
 	@$(VENV)/edupa server stop
 
-test: venv lint  ## lint, types, all tests (under 20 minutes on 2 cores)
+test: venv lint  ## lint, types, all tests
 	@$(VENV)/python -m pytest
 
 test-fast: venv  ## all tests but the end-to-end ones
@@ -54,7 +54,7 @@ lock: venv  ## resolve pyproject.toml anew into requirements.lock
 bench-ingest: venv .venv-bench/edupa-lock  ## ingest beside a bare copy and four peers (about twenty minutes)
 	@$(VENV)/python -m benchmarks.ingest.run
 
-bench-publish: venv  ## publishing beside four other ways, under eight busy readers (about three minutes)
+bench-publish: venv  ## publishing beside four other ways, under eight busy readers (about four minutes)
 	@$(VENV)/python -m benchmarks.publish.run
 
 .venv-bench/edupa-lock: benchmarks/requirements.lock
