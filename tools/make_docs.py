@@ -227,8 +227,8 @@ def feed_pages() -> dict[str, str]:
                 "应到 expected",
                 f"{entry['by']}: {entry['firstPeriod']}–{entry['lastPeriod']}, {entry['files']} 个文件 files",
             )
-            for entry in extra["expected"]
-        ]
+            for entry in extra.get("expected", ())
+        ] or [("应到 expected", "可缺，缺则相应指标无法计算 may be absent: what rests on it is then not measurable")]
         rules = [
             (f"`{rule['implementation']['rule']}`", rule["severity"], " — ".join(halves(rule["description"])))
             for holder in (content, *content["properties"])

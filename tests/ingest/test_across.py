@@ -83,9 +83,9 @@ def test_a_payment_made_twice_in_files_of_several_blocks(night: Night) -> None:
     rows.append({**rows[0], "发放编号": "FF99999"})
     text = csv_text(rows)
     assert len(text.encode()) > (4 << 20) > LEAST_BYTES
-    night.with_column("aid_payment", "remark", words=frozenset())
-    night.text("aid_payment", text)
-    report = night.last("aid_payment")
+    night.with_column("tried_grant", "remark", words=frozenset())
+    night.text("tried_grant", text)
+    report = night.last("tried_grant")
     assert entries(night) == {(2, "id_number", "pair.repeated"), (20_002, "id_number", "pair.repeated")}
     assert report.rows_landed == 19_999
 

@@ -43,7 +43,7 @@ NAMES = {
     "poor_village": "E07_建档立卡/贫困村_64_宁夏_2016_20170110.csv",
     "population_age": "E08_分岁人口/分岁人口_64_宁夏_2016_常住_annual_20170110.csv",
     "disabled_child": "E09_残疾儿童/残疾儿童_640422_西吉县_2016_20170110.csv",
-    "aid_payment": "E10_学生资助/资助发放_640422_西吉县_2016_20170110.csv",
+    "tried_grant": "E98_助学补助/助学补助_640422_西吉县_2016_20170110.csv",
 }
 
 
@@ -141,7 +141,7 @@ def golden(feed: str, rows: int = 24) -> list[Row]:
         "poor_village": village,
         "population_age": lambda i: population(i),
         "disabled_child": disabled,
-        "aid_payment": payment,
+        "tried_grant": payment,
     }
     made = makers[feed]
     return [made(index) for index in range(1, rows + 1)]

@@ -278,8 +278,8 @@ def rare_characters_in_gb18030(night: Night) -> None:
     night.csv("pupil", rows, encoding="gb18030")
     assert night.accepted("pupil", 24).encoding == "gb18030"
     assert night.sql("select count(*) from vault.person_identity where person_name = '马𠮷㐂'") == [(1,)]
-    night.csv("aid_payment", golden("aid_payment"), encoding="gb18030")
-    night.rejected("aid_payment", "file.encoding", line=1, en="it decodes as GB18030", zh="可按GB18030解码")
+    night.csv("tried_grant", golden("tried_grant"), encoding="gb18030")
+    night.rejected("tried_grant", "file.encoding", line=1, en="it decodes as GB18030", zh="可按GB18030解码")
 
 
 @bad(17, "R with the byte")
@@ -458,9 +458,9 @@ def rows_that_are_no_data(night: Night) -> None:
     )
     assert night.sql("select count(*) from landing.enrollment_count where enrollment_count = 999") == [(0,)]
     # a contract that declares no totals
-    assert night.contracts["aid_payment"].skip_any_cell == ""
-    night.csv("aid_payment", [*golden("aid_payment"), payment(30, 姓名="合计")])
-    night.quarantined("aid_payment", 25, Place(26, "*", "row.undeclared_total"))
+    assert night.contracts["tried_grant"].skip_any_cell == ""
+    night.csv("tried_grant", [*golden("tried_grant"), payment(30, 姓名="合计")])
+    night.quarantined("tried_grant", 25, Place(26, "*", "row.undeclared_total"))
 
 
 @bad(33, "A: skipped, counted")
@@ -776,20 +776,20 @@ def numbers_that_are_none(night: Night) -> None:
     rules = ("type.integer", "type.integer", "type.integer", "number.out_of_range", "number.out_of_range")
     night.quarantined("enrollment_count", 24, *(Place(2 + i, "enrollment_count", rule) for i, rule in enumerate(rules)))
     night.csv(
-        "aid_payment",
-        [payment(1, 金额="NaN"), payment(2, 金额="1e309"), payment(3, 金额="inf"), *golden("aid_payment")[3:]],
+        "tried_grant",
+        [payment(1, 金额="NaN"), payment(2, 金额="1e309"), payment(3, 金额="inf"), *golden("tried_grant")[3:]],
     )
-    night.quarantined("aid_payment", 24, *(Place(2 + i, "amount", "type.decimal") for i in range(3)))
+    night.quarantined("tried_grant", 24, *(Place(2 + i, "amount", "type.decimal") for i in range(3)))
 
 
 @bad(59, "R: unit of a column")
 def percentages_mixed(night: Night) -> None:
-    rows = golden("aid_payment")
+    rows = golden("tried_grant")
     for row in rows[::2]:
         row["出勤率"] = "0.965"
-    night.csv("aid_payment", rows)
+    night.csv("tried_grant", rows)
     night.rejected(
-        "aid_payment", "column.unit", column="attendance_rate", en="12 of 24 values lie between 0 and 1", zh="百分数"
+        "tried_grant", "column.unit", column="attendance_rate", en="12 of 24 values lie between 0 and 1", zh="百分数"
     )
 
 
@@ -798,14 +798,14 @@ def part_greater_than_whole(night: Night) -> None:
     night.csv("enrollment_count", [*golden("enrollment_count"), count(30, 寄宿生数=1000)])
     night.quarantined("enrollment_count", 25, Place(26, "boarder_count", "compare.greater_than"))
     assert "在校生数" in night.sql("select message_zh from quarantine.rejected_row")[0][0]
-    night.csv("aid_payment", [payment(1, 出勤率="101"), *golden("aid_payment")[1:]])
-    night.quarantined("aid_payment", 24, Place(2, "attendance_rate", "number.out_of_range"))
+    night.csv("tried_grant", [payment(1, 出勤率="101"), *golden("tried_grant")[1:]])
+    night.quarantined("tried_grant", 24, Place(2, "attendance_rate", "number.out_of_range"))
 
 
 @bad(61, "Q with the difference")
 def parts_do_not_add_up(night: Night) -> None:
-    night.csv("aid_payment", [payment(1, 地方资金="100"), *golden("aid_payment")[1:]])
-    night.quarantined("aid_payment", 24, Place(2, "amount", "compare.parts_total"))
+    night.csv("tried_grant", [payment(1, 地方资金="100"), *golden("tried_grant")[1:]])
+    night.quarantined("tried_grant", 24, Place(2, "amount", "compare.parts_total"))
     ((english, chinese),) = night.sql("select message_en, message_zh from quarantine.rejected_row")
     assert "not the sum of its parts (中央资金 + 地方资金), difference +101.5: 1001.5" in english
     assert "（中央资金 + 地方资金），相差+101.5：" in chinese
@@ -962,11 +962,11 @@ def pupil_of_a_closed_school(night: Night) -> None:
 @bad(70, "Q the pair")
 def aid_paid_twice(night: Night) -> None:
     night.csv(
-        "aid_payment",
-        [*golden("aid_payment"), payment(30, 证件号码=id_number(3)), payment(31, 证件号码=id_number(4), 学期="2")],
+        "tried_grant",
+        [*golden("tried_grant"), payment(30, 证件号码=id_number(3)), payment(31, 证件号码=id_number(4), 学期="2")],
     )
     night.quarantined(
-        "aid_payment", 26, Place(4, "id_number", "pair.repeated"), Place(26, "id_number", "pair.repeated")
+        "tried_grant", 26, Place(4, "id_number", "pair.repeated"), Place(26, "id_number", "pair.repeated")
     )
     assert "证件号码 + 学期" in night.sql("select message_zh from quarantine.rejected_row")[0][0]
 
@@ -975,22 +975,22 @@ def aid_paid_twice(night: Night) -> None:
 def yuan_as_ten_thousand_yuan(night: Night) -> None:
     small = {"中央资金": "", "地方资金": ""}
     rows = [payment(index, 金额=f"0.1{index:03d}", **small) for index in range(1, 25)]
-    night.csv("aid_payment", rows)
+    night.csv("tried_grant", rows)
     # nothing has landed yet: what the contract holds for usual
-    night.rejected("aid_payment", "column.unit", column="amount", en="expected 100 to 20000 元", zh="20000元")
-    dear = NAMES["aid_payment"].replace("20170110", "20170111")
-    night.csv("aid_payment", [payment(index, 金额=f"{15000 + index}", **small) for index in range(1, 25)], dear)
-    night.accepted("aid_payment", 24)
+    night.rejected("tried_grant", "column.unit", column="amount", en="expected 100 to 20000 元", zh="20000元")
+    dear = NAMES["tried_grant"].replace("20170110", "20170111")
+    night.csv("tried_grant", [payment(index, 金额=f"{15000 + index}", **small) for index in range(1, 25)], dear)
+    night.accepted("tried_grant", 24)
     # usual by the contract, but a hundredth of the last load and less
-    cheap = NAMES["aid_payment"].replace("20170110", "20170112")
-    night.csv("aid_payment", [payment(index, 金额=f"{120 + index}", **small) for index in range(1, 25)], cheap)
+    cheap = NAMES["tried_grant"].replace("20170110", "20170112")
+    night.csv("tried_grant", [payment(index, 金额=f"{120 + index}", **small) for index in range(1, 25)], cheap)
     night.rejected(
-        "aid_payment", "column.unit", column="amount", zh=f"上次入库（{dear}）为15012.5元，比值为1/113",
+        "tried_grant", "column.unit", column="amount", zh=f"上次入库（{dear}）为15012.5元，比值为1/113",
         en=f"the median is 132.5, that of the last load 15012.5 元 ({dear}): ratio 1/113",
     )  # fmt: skip
     # a change of prices is none of units
-    night.csv("aid_payment", [payment(index, 金额=f"{250 + index}", **small) for index in range(1, 25)], cheap)
-    night.accepted("aid_payment", 24)
+    night.csv("tried_grant", [payment(index, 金额=f"{250 + index}", **small) for index in range(1, 25)], cheap)
+    night.accepted("tried_grant", 24)
 
 
 @bad(72, "bounded; R or A")
@@ -1059,9 +1059,9 @@ def personal_data_in_free_text(night: Night) -> None:
     night.csv("poor_person", people)
     report = night.quarantined("poor_person", 24, Place(7, "household_number", "text.personal"), shown="9" * 18)
     assert report.normalizations["labor_ability.withheld"] == 1
-    night.with_column("aid_payment", "remark", words=frozenset())
-    night.csv("aid_payment", [payment(1, 备注="由马小康代领"), payment(2, 备注="现金"), *golden("aid_payment")[2:]])
-    night.quarantined("aid_payment", 24, Place(2, "remark", "text.personal"))
+    night.with_column("tried_grant", "remark", words=frozenset())
+    night.csv("tried_grant", [payment(1, 备注="由马小康代领"), payment(2, 备注="现金"), *golden("tried_grant")[2:]])
+    night.quarantined("tried_grant", 24, Place(2, "remark", "text.personal"))
 
 
 @bad(77, "R")
