@@ -13,15 +13,19 @@ from pathlib import Path
 
 import polars as pl
 
+from simulator.care_cases import care_cases
+from simulator.cases import Case, write_cases
 from simulator.defects import DEFECT_COLUMNS, Defect, inject
 from simulator.frames import build_frames
 from simulator.geography import Geography
 from simulator.plan import YEARS
 from simulator.render import FOLDERS, FeedFile, feed_files
-from simulator.truth import Areas, indicator_values, out_of_school, primary_rows
+from simulator.truth import Areas, MoreValues, indicator_values, out_of_school, primary_rows
 from simulator.world import World, build_world
 
 TRUTH_FOLDER = ".truth"
+#: what adds to the truth beyond schools, registers and the poverty list
+MORE_VALUES: tuple[MoreValues, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,35 +103,35 @@ def simulate(
     world = build_world(scale, seed)
     lap("world")
     tell("tables: schools, pupils, households, population")
-    frames = build_frames(world)
+    tables = build_frames(world).tables
     lap("frames")
     truth = out / TRUTH_FOLDER
     _clear(out)
     areas, villages = areas_of(world.geo), world.geo.current_county()
     wanted = range(first, last + 1)
     tell("truth: every indicator from the tables")
-    clean = indicator_values(frames.tables, areas, villages, wanted)
+    clean = indicator_values(tables, areas, villages, wanted, MORE_VALUES)
     lap("truth")
     tell("files: formats and habits of 22 counties")
-    files = feed_files(frames.tables, world.geo, years)
+    files = feed_files(tables, world.geo, years)
     lap("render")
     manifest: list[Defect] = []
     extra: list[FeedFile] = []
     dirty = clean
     if defects:
         tell("defects: injected with a manifest")
-        injection = inject(files, frames.tables, seed)
+        injection = inject(files, tables, seed)
         files, extra, manifest = injection.files, injection.rejected, injection.manifest
         survivors = {
             name: table.filter(~pl.Series(range(table.height), dtype=pl.Int64).is_in(sorted(gone)))
             if (gone := injection.removed.get(name))
             else table
-            for name, table in frames.tables.items()
+            for name, table in tables.items()
         }
-        dirty = indicator_values(survivors, areas, villages, wanted)
+        dirty = indicator_values(survivors, areas, villages, wanted, MORE_VALUES)
         lap("defects")
     else:
-        survivors = frames.tables
+        survivors = tables
     hashes: dict[str, str] = {}
     rows: dict[str, int] = {}
     for file in [*files, *extra]:
@@ -142,8 +146,13 @@ def simulate(
         seconds,
     )  # fmt: skip
     lap("truth files")
-    _write_summary(truth / "province.json", report, hashes, frames.tables, clean, dirty)
+    _write_summary(truth / "province.json", report, hashes, tables, clean, dirty)
     return report
+
+
+def integrity_cases(tables: dict[str, pl.DataFrame]) -> list[Case]:
+    """Return the cases of every rule in the tables."""
+    return care_cases(tables)
 
 
 def _clear(out: Path) -> None:
@@ -173,6 +182,8 @@ def _write_truth(
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(DEFECT_COLUMNS)
         writer.writerows(d.as_row() for d in manifest)
+    cases = (c for c in integrity_cases(survivors) if years[0] <= c.year <= years[-1])
+    write_cases(truth / "integrity_cases.csv", cases)
     missing = out_of_school(
         survivors["poor_person"].join(
             pl.DataFrame(list(world.geo.current_county().items()), schema=["_village", "_home"], orient="row"),

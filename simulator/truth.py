@@ -6,7 +6,7 @@ completed years on 1 September, one primary roll per person, old area codes mapp
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -84,27 +84,29 @@ def primary_rows(pupil: pl.DataFrame, event: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([single, chosen])
 
 
-def _age(birth: pl.Expr, year: pl.Expr) -> pl.Expr:
+def age_on(birth: pl.Expr, year: pl.Expr) -> pl.Expr:
     """Completed years on 1 September (born on 1 September counts as having the birthday)."""
     early = (birth.dt.month() < 9) | ((birth.dt.month() == 9) & (birth.dt.day() == 1))
     return year - birth.dt.year().cast(pl.Int64) - pl.when(early).then(0).otherwise(1)
 
 
-def _aged(frame: pl.DataFrame, year: str, low: int, high: int) -> pl.DataFrame:
-    return frame.filter(_age(pl.col("birth_date"), pl.col(year)).is_between(low, high))
+def aged(frame: pl.DataFrame, year: str, low: int, high: int) -> pl.DataFrame:
+    """Keep the persons of these ages on 1 September of the year in a column."""
+    return frame.filter(age_on(pl.col("birth_date"), pl.col(year)).is_between(low, high))
 
 
 Counts = dict[tuple[str, int], int]
 
 
-def _counts(frame: pl.DataFrame, county: str, year: str, value: str | None = None) -> Counts:
+def counts_of(frame: pl.DataFrame, county: str, year: str, value: str | None = None) -> Counts:
+    """Count the rows, or sum a column, by county and year."""
     number = pl.len() if value is None else pl.col(value).sum()
     rows = frame.group_by(county, year).agg(n=number.cast(pl.Int64)).select(county, year, "n").iter_rows()
     return {(str(c), int(y)): int(n) for c, y, n in rows}
 
 
-class _Table:
-    """Collects the rows of the long fact."""
+class ValueTable:
+    """Collects the rows of the long fact: one for every area and year of an indicator."""
 
     def __init__(self, areas: Areas, years: Iterable[int]) -> None:
         self.areas, self.years = areas, tuple(years)
@@ -120,6 +122,7 @@ class _Table:
         subgroup: str = "all",
         groups: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
+        """Add one variant: counts by (county, year), pooled into every area; a missing cell is 0."""
         for area, counties in (self.areas.members() if groups is None else groups).items():
             for year in self.years:
                 top = sum(numerator.get((c, year), 0) for c in counties)
@@ -127,6 +130,7 @@ class _Table:
                 self.rows.append((code, variant, area, year, subgroup, basis, top, bottom))
 
     def ratio(self, code: str, variant: str, basis: str) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return numerator and denominator of a variant by (area, year)."""
         return {
             (r[2], r[3]): (r[6] or 0, r[7] or 0)
             for r in self.rows
@@ -134,6 +138,7 @@ class _Table:
         }
 
     def gap(self, variant: str, code: str, source: str, basis: str) -> None:
+        """Add the distance of every area from the region, as one exact fraction."""
         values = self.ratio(code, source, basis)
         for (area, year), (n, d) in values.items():
             if area == REGION:
@@ -145,11 +150,16 @@ class _Table:
             )
 
 
+#: adds indicators of other feeds: the fact, the tables, and the county of today (``_home``) by village (``_village``)
+MoreValues = Callable[[ValueTable, dict[str, pl.DataFrame], pl.DataFrame], None]
+
+
 def indicator_values(
     tables: dict[str, pl.DataFrame],
     areas: Areas,
     county_of_village: dict[str, str],
     years: Iterable[int] = YEARS,
+    more: Iterable[MoreValues] = (),
 ) -> pl.DataFrame:
     """Compute the whole long fact.
 
@@ -158,11 +168,12 @@ def indicator_values(
         areas: counties and groups.
         county_of_village: county (6 digits, as of the latest date) of every village code that ever was.
         years: evaluation years.
+        more: what adds the indicators of the feeds on aid and care.
 
     Returns:
         Columns ``TRUTH_COLUMNS``, sorted by key; counts have a null denominator.
     """
-    table = _Table(areas, years)
+    table = ValueTable(areas, years)
     now = pl.DataFrame(
         {"_village": list(county_of_village), "_home": list(county_of_village.values())},
         schema={"_village": pl.String, "_home": pl.String},
@@ -180,20 +191,22 @@ def indicator_values(
         "G14",
         "poverty_reason",
         "none",
-        _counts(out.filter(pl.col("out_of_school_reason") == "poverty"), "_home", "poverty_year"),
+        counts_of(out.filter(pl.col("out_of_school_reason") == "poverty"), "_home", "poverty_year"),
         None,
     )
-    table.add("G14", "all_reasons", "none", _counts(out, "_home", "poverty_year"), None)
-    young = _aged(poor, "poverty_year", 3, 5)
+    table.add("G14", "all_reasons", "none", counts_of(out, "_home", "poverty_year"), None)
+    young = aged(poor, "poverty_year", 3, 5)
     rolls = pupil.filter(pl.col("stage") == "preschool").select("_token", poverty_year="school_year").unique()
     table.add(
         "A1.6",
         "enrolled",
         "none",
-        _counts(young.join(rolls, on=["_token", "poverty_year"], how="semi"), "_home", "poverty_year"),
-        _counts(young, "_home", "poverty_year"),
+        counts_of(young.join(rolls, on=["_token", "poverty_year"], how="semi"), "_home", "poverty_year"),
+        counts_of(young, "_home", "poverty_year"),
     )
     _gaps(table)
+    for add_values in more:
+        add_values(table, tables, now)
     schema = {
         "indicator_code": pl.String, "variant": pl.String, "area_code": pl.String, "evaluation_year": pl.Int64,
         "subgroup": pl.String, "basis": pl.String, "numerator": pl.Int128, "denominator": pl.Int128,
@@ -201,7 +214,7 @@ def indicator_values(
     return pl.DataFrame(table.rows, schema=schema, orient="row").sort(list(TRUTH_COLUMNS[:6]))
 
 
-def _poverty_exits(table: _Table, poor: pl.DataFrame) -> None:
+def _poverty_exits(table: ValueTable, poor: pl.DataFrame) -> None:
     persons = poor.unique(["poverty_year", "_home", "person_number"])
     gone = persons.filter(
         pl.col("poverty_status").str.starts_with("exited")
@@ -209,8 +222,8 @@ def _poverty_exits(table: _Table, poor: pl.DataFrame) -> None:
         & (pl.col("exit_year") <= pl.col("poverty_year"))
     )
     left = persons.filter(pl.col("poverty_status").is_in(["in_poverty", "returned", "newly_identified"]))
-    table.add("C1", "exited", "none", _counts(gone, "_home", "poverty_year"), None)
-    table.add("C1", "remaining", "none", _counts(left, "_home", "poverty_year"), None)
+    table.add("C1", "exited", "none", counts_of(gone, "_home", "poverty_year"), None)
+    table.add("C1", "remaining", "none", counts_of(left, "_home", "poverty_year"), None)
 
 
 def _by_vintage(population: pl.DataFrame, basis: str, low: int, high: int) -> Counts:
@@ -221,14 +234,14 @@ def _by_vintage(population: pl.DataFrame, basis: str, low: int, high: int) -> Co
         used = used.filter(pl.col("population_vintage") == vintage)
     else:
         used = used.filter(pl.col("population_vintage") == "annual")
-    return _counts(used, "area_code", "reference_year", "person_count")
+    return counts_of(used, "area_code", "reference_year", "person_count")
 
 
-def _preschool(table: _Table, tables: dict[str, pl.DataFrame]) -> None:
+def _preschool(table: ValueTable, tables: dict[str, pl.DataFrame]) -> None:
     pupils = tables["enrollment_count"].filter(
         (pl.col("stage") == "preschool") & pl.col("grade").is_in(["PRE1", "PRE2", "PRE3"])
     )
-    numerator = _counts(pupils, "county_code", "school_year", "enrollment_count")
+    numerator = counts_of(pupils, "county_code", "school_year", "enrollment_count")
     for basis in ("resident", "registered"):
         denominator = _by_vintage(tables["population_age"], basis, 3, 5)
         for code in ("G1a", "G1b"):
@@ -247,7 +260,7 @@ def _preschool(table: _Table, tables: dict[str, pl.DataFrame]) -> None:
         table.rows.append(("A1.3", "gap_priority_comparison", "PRI4", year, "all", "resident", n * e - m * d, d * e))
 
 
-def _retention(table: _Table, counts: pl.DataFrame) -> None:
+def _retention(table: ValueTable, counts: pl.DataFrame) -> None:
     grades = [*(f"P{i}" for i in range(1, 7)), *(f"J{i}" for i in range(1, 4))]
     cells = (
         counts.filter(pl.col("stage").is_in(["primary", "junior"]))
@@ -260,7 +273,7 @@ def _retention(table: _Table, counts: pl.DataFrame) -> None:
     )
 
     def total(column: str, which: list[str]) -> Counts:
-        return _counts(cells.filter(pl.col("grade").is_in(which)), "county_code", "evaluation_year", column)
+        return counts_of(cells.filter(pl.col("grade").is_in(which)), "county_code", "evaluation_year", column)
 
     last, first = total("enrollment_count", ["J3"]), total("enrollment_count", ["P1"])
     arrivals, losses, deaths = (
@@ -282,13 +295,13 @@ def _first_component(words: str | None) -> str | None:
     return None
 
 
-def _disabled(table: _Table, disabled: pl.DataFrame, pupil: pl.DataFrame) -> None:
-    aged = _aged(disabled, "reference_year", 6, 14)
+def _disabled(table: ValueTable, disabled: pl.DataFrame, pupil: pl.DataFrame) -> None:
+    of_age = aged(disabled, "reference_year", 6, 14)
     subgroup = [
         COUNTED_TYPES.get(kind) or (_first_component(words) if kind == "多重" else None)
-        for kind, words in aged.select("disability_type", "component_types").iter_rows()
+        for kind, words in of_age.select("disability_type", "component_types").iter_rows()
     ]
-    counted = aged.with_columns(_subgroup=pl.Series(subgroup, dtype=pl.String)).filter(
+    counted = of_age.with_columns(_subgroup=pl.Series(subgroup, dtype=pl.String)).filter(
         pl.col("_subgroup").is_not_null()
     )
     counted = counted.unique(["reference_year", "_token"], keep="first", maintain_order=True)
@@ -300,17 +313,17 @@ def _disabled(table: _Table, disabled: pl.DataFrame, pupil: pl.DataFrame) -> Non
             "G3",
             "three_types",
             "none",
-            _counts(enrolled.filter(wanted), "county_code", "reference_year"),
-            _counts(counted.filter(wanted), "county_code", "reference_year"),
+            counts_of(enrolled.filter(wanted), "county_code", "reference_year"),
+            counts_of(counted.filter(wanted), "county_code", "reference_year"),
             subgroup=group,
         )
 
 
-def _upper(table: _Table, population: pl.DataFrame, primary: pl.DataFrame, now: pl.DataFrame) -> None:
+def _upper(table: ValueTable, population: pl.DataFrame, primary: pl.DataFrame, now: pl.DataFrame) -> None:
     upper = primary.filter(pl.col("stage").is_in(["senior", "vocational"])).join(
         now, left_on="home_area_code", right_on="_village", how="left"
     )
-    numerator = _counts(upper, "_home", "school_year")
+    numerator = counts_of(upper, "_home", "school_year")
     for basis in ("registered", "resident"):
         table.add("G4", "ger_upper_secondary", basis, numerator, _by_vintage(population, basis, 15, 17))
 
@@ -318,7 +331,7 @@ def _upper(table: _Table, population: pl.DataFrame, primary: pl.DataFrame, now: 
 def out_of_school(poor: pl.DataFrame, pupil: pl.DataFrame, event: pl.DataFrame) -> pl.DataFrame:
     """Return the registered-poor persons aged 6-15 who are on no roll and have not left legitimately."""
     rolls = pupil.select("_token", poverty_year="school_year").unique()
-    missing = _aged(poor, "poverty_year", 6, 15).join(rolls, on=["_token", "poverty_year"], how="anti")
+    missing = aged(poor, "poverty_year", 6, 15).join(rolls, on=["_token", "poverty_year"], how="anti")
     exits = (
         event.filter(pl.col("event_type").is_in(EXIT_EVENTS) & (pl.col("approval_status") == "approved"))
         .group_by("_token")
@@ -331,7 +344,7 @@ def out_of_school(poor: pl.DataFrame, pupil: pl.DataFrame, event: pl.DataFrame) 
     )
 
 
-def _gaps(table: _Table) -> None:
+def _gaps(table: ValueTable) -> None:
     table.gap("gap_ger3", "G1b", "ger3", "resident")
     table.gap("gap_ret9_unadj", "G2b", "ret9_unadj", "none")
     table.gap("gap_disabled", "G3", "three_types", "none")
