@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
 import polars as pl
 import psycopg
 from psycopg import sql
@@ -15,6 +20,8 @@ Connection = psycopg.Connection[tuple[object, ...]]
 _IDENTITY = ["person_token", "identifier_kind", "identifier"]
 _TABLE = sql.Identifier("vault", "person_identity")
 _KEY = "person_identity_pkey"
+#: second halves of hashes that wait in memory
+_MOST_WAITING_BYTES = 1 << 22
 
 
 class _Written:
@@ -23,31 +30,42 @@ class _Written:
     def __init__(self) -> None:
         self._first = SeenHashes()
         self._second = SeenHashes()
-        # sorted in only once the first half of some hash was seen before
-        self._waiting: list[Hashes] = []
+        # second halves, sorted in only once the first half of some hash was seen before; a file takes what is many
+        self._waiting = tempfile.SpooledTemporaryFile(_MOST_WAITING_BYTES, prefix="edupa-vault-")  # noqa: SIM115
 
     def _confirmed(self, suspected: Mask, hashes: Hashes) -> Mask:
         if not suspected.any():
             return suspected
-        for waiting in self._waiting:
+        for waiting in self._waited():
             self._second.add(waiting)
-        self._waiting.clear()
+        self._waiting.seek(0)
+        self._waiting.truncate()
         return suspected & self._second.known(hashes[:, 1])
+
+    def _wait(self, halves: Hashes) -> None:
+        self._waiting.seek(0, os.SEEK_END)
+        self._waiting.write(halves.tobytes())
+
+    def _waited(self) -> Iterator[Hashes]:
+        self._waiting.seek(0)
+        while part := self._waiting.read(_MOST_WAITING_BYTES):
+            yield np.frombuffer(part, np.uint64)
 
     def known(self, hashes: Hashes) -> Mask:
         return self._confirmed(self._first.known(hashes[:, 0]), hashes)
 
     def add(self, hashes: Hashes) -> Mask:
         suspected = self._first.add(hashes[:, 0])
-        self._waiting.append(hashes[~suspected, 1])
+        self._wait(hashes[~suspected, 1])
         repeated = self._confirmed(suspected, hashes)
-        self._waiting.append(hashes[suspected & ~repeated, 1])
+        self._wait(hashes[suspected & ~repeated, 1])
         return repeated
 
     def update(self, other: _Written) -> None:
         self._first.update(other._first)
         self._second.update(other._second)
-        self._waiting += other._waiting
+        for waiting in other._waited():
+            self._wait(waiting)
 
 
 def _hashes(identities: pl.DataFrame) -> Hashes:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import ingest
-from ingest import Contract, LoadReport
+from ingest import Contract, LoadReport, duplicates
 from ingest.ahead import ahead
 from ingest.copy_text import payload, to_copy_lines
 from ingest.duplicates import SeenHashes, row_hashes
@@ -247,6 +247,27 @@ def test_seen_hashes_know_what_was_added() -> None:
         assert seen.known(values[:0]).tolist() == []
         assert seen.add(values).tolist() == expected
     assert seen.known(np.arange(6_000, dtype=np.uint64)).tolist() == [value in known for value in range(6_000)]
+
+
+def test_seen_hashes_go_to_a_file_and_are_still_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_MOST_IN_MEMORY", 1_000)
+    monkeypatch.setattr(duplicates, "_FILTER_ENTRIES", 5_000)
+    monkeypatch.setattr(duplicates, "_FILTER_BITS", 1 << 14)  # narrow: many are suspected and found unknown in the file
+    random = np.random.default_rng(2)
+    batches = [random.integers(0, 1 << 63, 700).astype(np.uint64) for _ in range(30)]
+    seen = SeenHashes()
+    for batch in batches:
+        assert not seen.add(batch).any()
+    assert sum(map(len, seen._runs)) <= 1_000
+    everything = np.concatenate(batches)
+    assert seen.known(everything).all()
+    assert not seen.known(everything + np.uint64(1)).any()
+    assert seen.add(np.concatenate([batches[0], batches[-1]])).all()
+    union = SeenHashes()
+    union.add(batches[0][:10])
+    union.update(seen)
+    assert union.known(everything).all()
+    assert not union.known(everything + np.uint64(1)).any()
 
 
 def test_row_hashes_are_those_of_the_landing_table() -> None:
