@@ -132,8 +132,10 @@ def quarantine_show(entry_id: Annotated[int, typer.Argument(help="Id from `edupa
     ]
     said = {
         "passed": "the same file was read again and the row no longer breaks this rule",
-        "replaced": "the newer file no longer holds the row as it was",
-        "rejected_again": "the same row was rejected again, under a new entry",
+        "corrected": "a newer file holds a good row of the same key, which is in force",
+        "withdrawn": "the newer file holds no row of that key: left out, or its key was corrected",
+        "replaced": "the newer file no longer holds the row as it was; its key could not be read",
+        "rejected_again": "the row, or another of its key, was rejected again, under a new entry",
     }
     if entry.outcome is None:
         lines.append(("state", "open: a corrected file, or a replay, settles it"))

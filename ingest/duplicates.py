@@ -17,7 +17,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 #: sorted runs grow by merging up to this length; a merge needs its own length once more
 _LONGEST_MERGE = 1 << 20
 #: hashes of a set that stay in memory; older ones lie sorted in a temporary file
-_MOST_IN_MEMORY = 1 << 19
+_MOST_IN_MEMORY = 1 << 18
 #: a filter of 2^26 bits (8 MiB) stands before so many filed hashes: two in a hundred unknown ones are looked up in vain
 _FILTER_BITS = 1 << 26
 _FILTER_ENTRIES = 1 << 23

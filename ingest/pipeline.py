@@ -51,6 +51,8 @@ QUARANTINE_SCHEMA = {
     "message_en": pl.String,
     "message_zh": pl.String,
     "row_sha256": pl.String,
+    "scope_key": pl.String,
+    "record_key": pl.String,
 }
 VAULT_SCHEMA = {
     "person_token": pl.String,
@@ -310,7 +312,7 @@ class FileChecker:
             bad = bad | repeated_key
         if problems and batch.lines is not None:
             joined = _separated(joined)
-        quarantine = self._quarantine(problems, frame, joined, width_rows)
+        quarantine = self._quarantine(problems, frame, joined, width_rows, rows)
         self.counts.quarantined += int(bad.sum()) + len(width_rows)
         good = ~bad
         if bad.any():
@@ -685,7 +687,12 @@ class FileChecker:
         return pl.concat(frames) if frames else pl.DataFrame(schema=VAULT_SCHEMA)
 
     def _quarantine(
-        self, problems: list[_Problem], frame: pl.DataFrame, joined: pl.Series, width_rows: list[WidthProblem]
+        self,
+        problems: list[_Problem],
+        frame: pl.DataFrame,
+        joined: pl.Series,
+        width_rows: list[WidthProblem],
+        landing: pl.DataFrame,
     ) -> pl.DataFrame:
         if not problems and not width_rows:
             return pl.DataFrame(schema=QUARANTINE_SCHEMA)
@@ -695,6 +702,7 @@ class FileChecker:
             column = self.contract.by_name.get(problem.column)
             lines = frame[LINE].filter(problem.mask).to_list()
             rows = joined.filter(problem.mask).to_list()
+            records_meant = landing.filter(problem.mask).select("scope_key", "record_key").rows()
             if problem.column in frame.columns:
                 values = frame[problem.column].filter(problem.mask).to_list()
             else:
@@ -704,7 +712,9 @@ class FileChecker:
             differences: list[object] = [""] * len(lines)
             if problem.difference is not None:
                 differences = problem.difference.filter(problem.mask).to_list()
-            for line, row, value, difference in zip(lines, rows, values, differences, strict=True):
+            for line, row, value, difference, meant in zip(
+                lines, rows, values, differences, records_meant, strict=True
+            ):
                 shown = masked(value, column)
                 english, chinese = row_messages(
                     problem.rule, problem.column, header, shown, detail, difference=str(difference)
@@ -719,6 +729,7 @@ class FileChecker:
                         english,
                         chinese,
                         self.key.token(row.removesuffix(_SEPARATOR)),
+                        *meant,
                     )
                 )
             self.counts.by_rule[problem.rule] += len(lines)
@@ -728,6 +739,7 @@ class FileChecker:
                 row_messages("row.width", _ROW, "", "", f"{item.fields} fields, the header has {item.expected}")[0],
                 row_messages("row.width", _ROW, "", "", f"{item.fields}列，表头为{item.expected}列")[1],
             )
-            records.append((item.line, _ROW, "", "row.width", "", english, chinese, self.key.token(item.text)))
+            told = self.key.token(item.text)
+            records.append((item.line, _ROW, "", "row.width", "", english, chinese, told, None, None))
         self.counts.by_rule["row.width"] += len(width_rows)
         return pl.DataFrame(records, schema=QUARANTINE_SCHEMA, orient="row")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
+from psycopg import sql
 
 from ingest.contract import Contract
 from ingest.names import parse_name
@@ -88,13 +89,19 @@ class Trail:
         if not earlier:
             return 0
         done = self._conn.execute(
-            "insert into quarantine.cleared_row (rejected_row_id, cleared_by_load_id, outcome)"
-            " select e.rejected_row_id, %(load)s, case when exists (select 1 from quarantine.rejected_row n where"
-            " n.load_id = %(load)s and n.row_sha256 = e.row_sha256 and n.rule = e.rule"
-            " and n.column_name = e.column_name) then 'rejected_again'"
-            " when f.file_sha256 = %(sha)s then 'passed' else 'replaced' end"
-            " from quarantine.entry e join ledger.load l using (load_id) join ledger.file f using (file_id)"
-            " where e.load_id = any(%(earlier)s) and e.is_open",
+            sql.SQL(
+                "insert into quarantine.cleared_row (rejected_row_id, cleared_by_load_id, outcome)"
+                " select e.rejected_row_id, %(load)s, case when exists (select 1 from quarantine.rejected_row n where"
+                " n.load_id = %(load)s and n.row_sha256 = e.row_sha256 and n.rule = e.rule"
+                " and n.column_name = e.column_name) then 'rejected_again'"
+                " when f.file_sha256 = %(sha)s then 'passed' when e.record_key is null then 'replaced'"
+                " when exists (select 1 from quarantine.rejected_row n where n.load_id = %(load)s"
+                " and n.record_key = e.record_key and n.scope_key = e.scope_key) then 'rejected_again'"
+                " when exists (select 1 from {} r where r.record_key = e.record_key and r.scope_key = e.scope_key"
+                " and r.ended_load_id is null) then 'corrected' else 'withdrawn' end"
+                " from quarantine.entry e join ledger.load l using (load_id) join ledger.file f using (file_id)"
+                " where e.load_id = any(%(earlier)s) and e.is_open"
+            ).format(sql.Identifier("landing", self._contract.feed)),
             {"load": load_id, "sha": sha256, "earlier": earlier},
         )
         return done.rowcount

@@ -118,8 +118,9 @@ def test_a_corrected_file_settles_its_entries_and_the_trail_stays(
     load("pupil", root, contracts, three_wrong)
     found = outcomes(three_wrong)
     assert [(load_id, outcome, by) for load_id, outcome, by, _ in found] == [
+        (1, "corrected", 2),
         (1, "rejected_again", 2),
-        (1, "replaced", 2),
+        (1, "withdrawn", 2),
         (2, "open", None),
     ]
     with connect("auditor", three_wrong) as conn:
@@ -127,7 +128,7 @@ def test_a_corrected_file_settles_its_entries_and_the_trail_stays(
         assert {group.load_id for group in cleared} == {1}
         assert {group.load_id for group in list_groups(conn, contracts)} == {2}
         entry = get_entry(conn, next(group.first_id for group in cleared if group.rule == "required.missing"))
-        assert (entry.outcome, entry.cleared_by_load_id) == ("replaced", 2)
+        assert (entry.outcome, entry.cleared_by_load_id) == ("corrected", 2)
         assert entry.cleared_by_file == f"E04_学籍/{LATER}"
     write_csv(root / "E04_学籍", pupils(10), LATER.replace("20161120", "20161220"))
     load("pupil", root, contracts, three_wrong)
@@ -136,6 +137,18 @@ def test_a_corrected_file_settles_its_entries_and_the_trail_stays(
         assert conn.execute("select count(*) from quarantine.rejected_row").fetchone() == (
             sum(amount for *_, amount in found),
         )
+
+
+def test_a_row_whose_key_cannot_be_read_is_only_known_to_be_gone(
+    root: Path, contracts: Contracts, empty: WarehouseConfig
+) -> None:
+    rows = pupils(10)
+    rows[3]["学籍号"] = ""
+    write_csv(root / "E04_学籍", rows)
+    load("pupil", root, contracts, empty)
+    write_csv(root / "E04_学籍", pupils(10), LATER)
+    load("pupil", root, contracts, empty)
+    assert [(load_id, outcome) for load_id, outcome, _, _ in outcomes(empty)] == [(1, "replaced")]
 
 
 def test_only_the_same_delivery_settles_entries(root: Path, contracts: Contracts, three_wrong: WarehouseConfig) -> None:
@@ -165,7 +178,7 @@ def test_a_load_that_does_not_commit_settles_nothing(
             load("pupil", root, contracts, three_wrong)
     assert outcomes(three_wrong) == before
     load("pupil", root, contracts, three_wrong)
-    assert all(outcome == "replaced" for _, outcome, _, _ in outcomes(three_wrong))
+    assert all(outcome == "corrected" for _, outcome, _, _ in outcomes(three_wrong))
 
 
 def make_workbook(root: Path, contracts: Contracts, config: WarehouseConfig, folder: Path, feed: str = "pupil") -> Path:
@@ -232,7 +245,7 @@ def test_the_corrected_workbook_loads_and_settles(
     book.save(root / "E04_学籍" / LATER.replace(".csv", ".xlsx"))
     last = load("pupil", root, contracts, three_wrong).files[-1]
     assert (last.status, last.rows_in, last.rows_quarantined, last.rows_unchanged) == ("landed", 10, 0, 7)
-    assert {outcome for _, outcome, _, _ in outcomes(three_wrong)} == {"replaced"}
+    assert {outcome for _, outcome, _, _ in outcomes(three_wrong)} == {"corrected"}
 
 
 def test_rows_of_another_width_and_a_workbook_with_two_header_rows_are_given_back(
@@ -383,7 +396,7 @@ def test_what_is_still_wrong_stays_open_where_only_new_lines_are_read(
     last = load("pupil", root, contracts, empty).files[-1]
     assert (last.rows_quarantined, last.rows_landed) == (2, 1)
     found = {(load_id, outcome) for load_id, outcome, _, _ in outcomes(empty)}
-    assert found == {(1, "replaced"), (1, "rejected_again"), (2, "open")}
+    assert found == {(1, "corrected"), (1, "rejected_again"), (2, "open")}
     (again,) = replay(root, contracts, empty, [2], even_if_nothing_changed=True)
     assert again.report is not None
     assert again.report.rows_quarantined == 2
