@@ -92,6 +92,8 @@ def _variant_section(row: dict[str, str], scopes: dict[str, list[str]], disclosu
         ("数据源 sources", ", ".join(f"[{feed}](../feeds/{feed}.md)" for feed in row["source_feeds"].split(";"))),
         ("方法版本 method version", row["method_version"]),
     ]
+    if row["missing_feeds"]:
+        facts.append(("不可测，缺少 not measurable without", row["missing_feeds"].replace(";", ", ")))
     if row["minuend_indicator_code"]:
         over = f"{row['minuend_indicator_code']} {row['minuend_variant']}"
         under = f"{row['subtrahend_indicator_code']} {row['subtrahend_variant']} ({row['subtrahend_scope']})"

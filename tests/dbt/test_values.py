@@ -56,11 +56,11 @@ def dbt(loaded_warehouse: WarehouseConfig, province: Path, tmp_path_factory: pyt
 
 
 @pytest.fixture(scope="module")
-def truth(province: Path) -> dict[Key, tuple[int | None, int | None]]:
-    """Numerator and denominator of every registered cell as the simulator knows them."""
+def truth(dbt: Dbt, loaded_warehouse: WarehouseConfig, province: Path) -> dict[Key, tuple[int | None, int | None]]:
+    """Numerator and denominator of every registered cell as the simulator knows them; unknown where nobody delivers."""
     registered = {(r["indicator_code"], r["variant"], r["basis"]) for r in seed("indicators")}
     with (province / ".truth" / "indicator_values.csv").open(encoding="utf-8", newline="") as handle:
-        return {
+        known: dict[Key, tuple[int | None, int | None]] = {
             (r["indicator_code"], r["variant"], r["area_code"], int(r["evaluation_year"]), r["subgroup"], r["basis"]): (
                 int(r["numerator"]) if r["numerator"] else None,
                 int(r["denominator"]) if r["denominator"] else None,
@@ -68,6 +68,9 @@ def truth(province: Path) -> dict[Key, tuple[int | None, int | None]]:
             for r in csv.DictReader(handle)
             if (r["indicator_code"], r["variant"], r["basis"]) in registered
         }
+    unknown = not_counted(loaded_warehouse)
+    assert not unknown & known.keys()
+    return known | dict.fromkeys(unknown, (None, None))
 
 
 def fetch(config: WarehouseConfig, statement: str) -> list[tuple[object, ...]]:
@@ -80,6 +83,21 @@ def seed(name: str) -> list[dict[str, str]]:
     """Rows of a seed."""
     with (PROJECT / "seeds" / f"{name}.csv").open(encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
+
+
+def not_counted(config: WarehouseConfig) -> set[Key]:
+    """Cells of the registry's rows for which somebody delivers nothing: every area of their roll-up, every year."""
+    levels: dict[str, set[tuple[str, str]]] = {}
+    for rule in seed("roll_up_rules"):
+        levels.setdefault(rule["roll_up"], set()).add((rule["area_level"], rule["group_code"]))
+    areas = fetch(config, "select area_code, area_level from core.dim_reporting_area")
+    return {
+        (row["indicator_code"], row["variant"], str(code), int(year["evaluation_year"]), "all", row["basis"])
+        for row in seed("indicators")
+        for code, level in areas
+        for year in seed("evaluation_years")
+        if row["missing_feeds"] and {(str(level), ""), (str(level), str(code))} & levels[row["roll_up"]]
+    }
 
 
 def exact(cell: tuple[int | None, int | None]) -> Fraction | None:
@@ -182,7 +200,7 @@ def test_every_verdict_and_hidden_cell_follows_its_rule(
     for row in rows:
         key: Key = tuple(row[:6])  # type: ignore[assignment]
         entry = registry[key[0], key[1], key[5]]
-        scale = 1 if entry["unit"] == "persons" else 100
+        scale = 100 if entry["unit"] in ("percent", "percentage_points") else 1
         if key in hidden:
             assert row[6:10] == (None, None, None, "suppressed"), key
             wanted = "suppressed"

@@ -36,6 +36,7 @@ final as (
         subtrahend_variant,
         subtrahend_scope,
         source_feeds,
+        missing_feeds,
         display_order
     from registry
 )

@@ -1,22 +1,13 @@
 -- grain: one row per indicator × variant × area × evaluation year × subgroup × basis
 with
 
-goal as (select * from {{ ref('ind_g_goals') }}),
-preschool as (select * from {{ ref('ind_a01_preschool') }}),
-context as (select * from {{ ref('ind_c_context') }}),
+county_value as (select * from {{ ref('int_county_indicator') }}),
 indicator as (select * from {{ ref('dim_indicator') }}),
 roll_up_rule as (select * from {{ ref('roll_up_rules') }}),
 rollup_area as (select * from {{ ref('bridge_area_rollup') }}),
+reporting_area as (select * from {{ ref('dim_reporting_area') }}),
 
-county_value as (
-    select * from goal
-    union all
-    select * from preschool
-    union all
-    select * from context
-),
-
--- every county value, once for each area that it is pooled into
+-- every county value, once for each area that it is pooled into; what is reported for its own area stays as it came
 member as (
     select
         county_value.indicator_code,
@@ -40,6 +31,30 @@ member as (
         on county_value.area_code = rollup_area.county_code
         and roll_up_rule.area_level = rollup_area.area_level
         and coalesce(roll_up_rule.group_code, rollup_area.area_code) = rollup_area.area_code
+    where indicator.roll_up <> 'as_reported'
+    union all
+    select
+        county_value.indicator_code,
+        county_value.variant,
+        county_value.area_code,
+        reporting_area.area_level,
+        county_value.evaluation_year,
+        county_value.subgroup,
+        county_value.basis,
+        county_value.numerator,
+        county_value.denominator,
+        county_value.numerator_load_ids,
+        county_value.denominator_load_ids
+    from county_value
+    inner join indicator
+        on county_value.indicator_code = indicator.indicator_code
+        and county_value.variant = indicator.variant
+        and county_value.basis = indicator.basis
+    inner join roll_up_rule on indicator.roll_up = roll_up_rule.roll_up
+    inner join reporting_area
+        on county_value.area_code = reporting_area.area_code
+        and roll_up_rule.area_level = reporting_area.area_level
+    where indicator.roll_up = 'as_reported'
 ),
 
 -- one column of figures and two of loads under one another, so that a single grouping pools all three

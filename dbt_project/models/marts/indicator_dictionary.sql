@@ -51,7 +51,8 @@ final as (
         assumption.reason_zh as assumption_reason_zh,
         assumption.reason_en as assumption_reason_en,
         cast(indicator.method_version as {{ dbt.type_string() }}) as method_version,
-        indicator.display_order
+        indicator.display_order,
+        indicator.missing_feeds
     from indicator
     left join target_once on indicator.indicator_code = target_once.indicator_code and indicator.has_target
     left join assumption on target_once.assumption_id = assumption.assumption_id
