@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from simulator.aid import add_aid
 from simulator.disability import TYPE_LABELS, special_grade
 from simulator.identity import only
 from simulator.plan import FIRST_HISTORY, HISTORY_YEARS, YEARS, apportion
@@ -84,6 +85,7 @@ def build_frames(world: World) -> Frames:
     }
     tables["poor_person"], tables["poor_household"] = _poor(world)
     tables["enrollment_count"] = _enrollment(world, tables["pupil"], tables["student_event"])
+    tables = add_aid(world, tables)
     return Frames(tables)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from simulator import aid_render
 from simulator.geography import Geography
 from simulator.writers import Sheet, column_letter, write_csv, write_xlsx
 
@@ -29,6 +30,7 @@ FOLDERS = {
     "poor_person": "E07_建档立卡",
     "population_age": "E08_分岁人口",
     "disabled_child": "E09_残疾儿童",
+    **aid_render.FOLDERS,
 }
 STEMS = {
     "admin_area": "行政区划",
@@ -42,6 +44,7 @@ STEMS = {
     "poor_person": "建档立卡人口",
     "population_age": "分岁人口",
     "disabled_child": "残疾儿童",
+    **aid_render.STEMS,
 }
 TITLES = {
     "school": "学校基础信息表",
@@ -51,6 +54,7 @@ TITLES = {
     "poor_household": "建档立卡贫困户信息表",
     "poor_person": "建档立卡贫困人口信息表",
     "disabled_child": "持证残疾儿童名册",
+    **aid_render.TITLES,
 }
 HEADERS: dict[str, dict[str, str]] = {
     "admin_area": {
@@ -208,6 +212,7 @@ HEADERS: dict[str, dict[str, str]] = {
         "schooling_status": "就学状况",
         "is_in_rehabilitation": "康复",
     },
+    **aid_render.HEADERS,
 }
 # two-row headers of the Wuzhong workbooks: group title → columns below it
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -240,7 +245,10 @@ NUMBERS: dict[str, frozenset[str]] = {
     "poor_household": frozenset({"poverty_year", "member_count", "exit_year"}),
     "poor_person": frozenset({"poverty_year", "exit_year"}),
     "disabled_child": frozenset({"reference_year"}),
+    **aid_render.NUMBERS,
 }
+#: feeds whose year is a calendar year, not a school year
+CALENDAR_YEAR = {"poor_household", "poor_person", "disabled_child", *aid_render.TITLES}
 UNIT_ROWS = {"enrollment_count": "单位:人", "poor_household": "单位:户、人"}
 
 _STAGE = {
@@ -250,6 +258,7 @@ _STAGE = {
     "senior": "普通高中",
     "vocational": "中等职业",
     "special": "特殊教育",
+    **aid_render.STAGES,
 }
 _NUMERALS = "一二三四五六七八九"
 GRADE_LABELS = {
@@ -316,6 +325,7 @@ LABELS: dict[str, dict[str, str]] = {
     "population_basis": {"resident": "常住", "registered": "户籍"},
     "disability_grade": {"1": "一级", "2": "二级", "3": "三级", "4": "四级"},
     "change_type_code": {"1": "新设", "2": "更名", "3": "合并", "4": "撤销", "5": "转置", "6": "升格"},
+    **aid_render.LABELS,
 }
 # counties that export digits instead of words for these columns
 DIGIT_COLUMNS = (
@@ -405,7 +415,7 @@ class FeedFile:
         return [*rows, top, low], merges
 
     def _title(self) -> str:
-        if self.contract in {"poor_household", "poor_person", "disabled_child"}:
+        if self.contract in CALENDAR_YEAR:
             return f"{self.year}年{self.county_name}{TITLES[self.contract]}"
         return f"{self.county_name}{self.year}-{self.year + 1}学年{TITLES[self.contract]}"
 
@@ -513,6 +523,7 @@ _DAYS = {
     "poor_person": (1, "0110"),
     "population_age": (1, "0320"),
     "disabled_child": (1, "0120"),
+    **aid_render.DAYS,
 }
 
 

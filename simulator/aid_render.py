@@ -1,0 +1,143 @@
+"""How the files of the money side are named, headed and worded."""
+
+from __future__ import annotations
+
+FOLDERS = {
+    "aid_recognition": "E10_资助对象认定",
+    "aid_payment": "E11_资助发放",
+    "policy_document": "E25_政策文件",
+}
+STEMS = {
+    "aid_recognition": "资助认定",
+    "aid_payment": "资助发放",
+    "student_loan": "生源地贷款",
+    "fund_ledger": "资金台账",
+    "policy_document": "政策文件",
+}
+TITLES = {
+    "aid_recognition": "家庭经济困难学生认定表",
+    "aid_payment": "学生资助发放明细表",
+}
+HEADERS: dict[str, dict[str, str]] = {
+    "aid_recognition": {
+        "aid_year": "年度",
+        "county_code": "县代码",
+        "term": "学期",
+        "school_code": "学校标识码",
+        "stage": "学段",
+        "student_number": "学籍号",
+        "student_name": "姓名",
+        "id_type": "证件类型",
+        "id_number": "证件号码",
+        "hardship_type": "困难类型",
+        "hardship_level": "困难等级",
+        "recognized_on": "认定日期",
+        "recognition_basis": "认定依据",
+        "asked_work_study": "申请勤工助学",
+    },
+    "aid_payment": {
+        "aid_year": "年度",
+        "county_code": "县代码",
+        "term": "学期",
+        "payment_number": "发放编号",
+        "batch_number": "批次号",
+        "school_code": "学校标识码",
+        "student_number": "学籍号",
+        "student_name": "姓名",
+        "id_type": "证件类型",
+        "id_number": "证件号码",
+        "entitlement_code": "资助项目代码",
+        "payment_type": "发放方式",
+        "standard_yuan": "资助标准",
+        "amount_yuan": "实发金额",
+        "paid_on": "发放日期",
+        "card_number": "账号",
+        "cardholder_id_number": "持卡人证件号",
+        "cardholder_relation": "与学生关系",
+        "is_reversed": "回退标志",
+    },
+    "student_loan": {
+        "aid_year": "年度",
+        "county_code": "县代码",
+        "contract_number": "合同号",
+        "applicant_name": "借款人",
+        "id_number": "证件号码",
+        "institution_code": "院校代码",
+        "institution_name": "院校",
+        "is_in_region": "区内院校",
+        "student_level": "层次",
+        "applied_on": "申请日期",
+        "decision": "审批结果",
+        "amount_yuan": "金额",
+        "is_registered_poor": "建档立卡",
+    },
+    "fund_ledger": {
+        "fiscal_year": "预算年度",
+        "entry_number": "凭证号",
+        "document_number": "文号",
+        "fund_name": "资金名称",
+        "program_code": "资金项目",
+        "stage": "学段",
+        "entitlement_code": "资助项目代码",
+        "source_level": "来源级次",
+        "movement": "收支类型",
+        "county_code": "县代码",
+        "recipient_school_code": "收款学校标识码",
+        "grant_kind": "补助类别",
+        "pupil_count": "学生数",
+        "amount_yuan": "金额",
+        "entry_date": "日期",
+        "payer_student_number": "缴费学生学籍号",
+    },
+    "policy_document": {
+        "document_year": "年度",
+        "document_id": "文件编号",
+        "document_number": "文号",
+        "title": "标题",
+        "issuer_level": "发文级次",
+        "area_code": "发文地区划代码",
+        "document_type": "文件类型",
+        "stage": "学段",
+        "entitlement_code": "资助项目代码",
+        "issued_on": "发文日期",
+        "effective_from": "施行日期",
+        "effective_to": "失效日期",
+    },
+}
+NUMBERS = {
+    "aid_recognition": frozenset({"aid_year"}),
+    "aid_payment": frozenset({"aid_year", "standard_yuan", "amount_yuan"}),
+}
+STAGES = {"higher": "高等教育", "compulsory": "义务教育", "postgraduate": "研究生"}
+LABELS: dict[str, dict[str, str]] = {
+    "term": {"spring": "春季", "autumn": "秋季"},
+    "hardship_type": {
+        "registered_poor": "建档立卡", "subsistence": "低保", "destitute": "特困供养", "orphan": "孤儿",
+        "unsupported": "事实无人抚养", "disabled": "残疾", "martyr_child": "烈士子女", "other": "其他",
+    },
+    "hardship_level": {"special": "特别困难", "hard": "困难", "general": "一般困难"},
+    "payment_type": {"card": "打卡", "campus_card": "校园卡", "offset": "抵扣", "waiver": "免收"},
+    "cardholder_relation": {"self": "本人", "parent": "父母", "guardian": "其他监护人", "other": "其他"},
+    "student_level": {"undergraduate": "本科", "junior_college": "高职高专"},
+    "decision": {"granted": "已批准", "refused": "未批准", "pending": "待审批"},
+    "program_code": {
+        "operating_grant": "公用经费", "special_operating_grant": "特教公用经费", "nutrition": "营养改善",
+        "aid": "学生资助", "loan_subsidy": "贷款贴息", "fee_income": "学费收入", "other": "其他",
+    },
+    "source_level": {"central": "中央", "region": "自治区", "city": "市", "county": "县"},
+    "movement": {"allocated": "下达", "arrived": "到位", "paid": "支付", "returned": "退回", "income": "收入"},
+    "grant_kind": {"special_school": "特教学校", "inclusive": "随班就读"},
+    "issuer_level": {"region": "自治区", "city": "市", "county": "县", "township": "乡镇", "school": "学校"},
+    "document_type": {
+        "aid_policy": "资助政策", "insurance_scheme": "学生综合保险方案",
+        "risk_service_agreement": "校园风险管理服务协议", "risk_post": "校园风险管理岗位",
+        "claims_register": "校园风险理赔台账", "care_network": "留守儿童关爱服务网络", "other": "其他",
+    },
+}  # fmt: skip
+DAYS = {
+    "aid_recognition": (1, "0110"),
+    "aid_payment": (1, "0110"),
+    "student_loan": (1, "0115"),
+    "fund_ledger": (1, "0120"),
+    "policy_document": (1, "0110"),
+}
