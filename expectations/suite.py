@@ -284,10 +284,10 @@ def contract_facts(contract: str, evaluation_year: int, folder: Path = CONTRACTS
 
     Returns:
         ``first_year`` and ``last_year`` (both included) of the periods that must have been delivered, and ``owner``
-        in both languages.
+        in both languages. A feed that may be absent has no first year.
 
     Raises:
-        SuiteError: no such contract, or it says nothing about expected periods or its team.
+        SuiteError: no such contract, or it says nothing about its team.
     """
     path = folder / f"{contract}.odcs.yaml"
     if not path.exists():
@@ -297,12 +297,15 @@ def contract_facts(contract: str, evaluation_year: int, folder: Path = CONTRACTS
     expected = properties.get("expected")
     team = str((content.get("team") or {}).get("description") or "")
     owner_zh, _, owner_en = team.partition(" | ")
-    if not expected or not owner_en:
-        raise SuiteError(f"{path.name}: needs the custom property 'expected' and a team description 'zh | en'")
+    if not owner_en:
+        raise SuiteError(f"{path.name}: needs a team description 'zh | en'")
+    owner = {"zh": owner_zh, "en": owner_en}
+    if not expected:
+        return {"last_year": evaluation_year, "owner": owner}
     return {
         "first_year": min(int(entry["firstPeriod"]) for entry in expected),
         "last_year": min(evaluation_year, max(int(entry["lastPeriod"]) for entry in expected)),
-        "owner": {"zh": owner_zh, "en": owner_en},
+        "owner": owner,
     }
 
 
