@@ -56,7 +56,7 @@ word() { openssl rand -hex 32 | tr -d '\n'; }
 read_secret() { cat "$folder/$1"; }
 
 for name in admin ingest transform gatekeeper publisher evaluator bi steward approver auditor prerelease watchdog \
-    airflow superset token_key airflow_api_secret superset_secret_key superset_admin; do
+    airflow superset token_key rounding_key airflow_api_secret superset_secret_key superset_admin; do
     word > "$folder/.word"
     keep "$name" < "$folder/.word"
 done

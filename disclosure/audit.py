@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from psycopg import sql
 
-from disclosure.cells import Cell, Gap, Group, read_registry, shown_counts
-from disclosure.facts import Fact, facts_of_rows, facts_of_wide, key_of, require_fact, through_gaps
+from disclosure.cells import WHOLE_SUBGROUP, Cell, Gap, Group, read_registry, shown_counts
+from disclosure.dense import DenseSeries, read_dense
+from disclosure.facts import HALF, Fact, facts_of_rows, facts_of_wide, key_of, require_fact, through_gaps
 from disclosure.geography import Areas
 from disclosure.model import UNBOUNDED, CellKey
 from disclosure.plan import earlier_tables
@@ -27,6 +28,8 @@ from disclosure.sources import (
     Release,
     read_candidate,
     read_geography,
+    read_mart,
+    read_members,
     read_registry_rows,
     read_releases,
     rows_of,
@@ -96,6 +99,7 @@ class AuditReport:
         findings: what blocks.
         inherited: what earlier releases give away by themselves; nothing in a new release can mend it.
         seconds: time it took.
+        rounded: cells of dense indicators, shown rounded; their figures are no exact counts to the attack.
     """
 
     evaluation_year: int
@@ -113,6 +117,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     inherited: tuple[Finding, ...]
     seconds: float = field(compare=False)
+    rounded: int = 0
 
     @property
     def passed(self) -> bool:
@@ -125,9 +130,10 @@ class AuditReport:
 
     def summary(self) -> str:
         """One line."""
+        dense = f" {self.rounded} dense cells rounded," if self.rounded else ""
         ends = f", narrowest interval {self.narrowest.width:.0f} wide" if self.narrowest else ""
         return (
-            f"{self.cells} sensitive cells, {self.shown} shown, {self.primary} A, {self.secondary} D,"
+            f"{self.cells} sensitive cells, {self.shown} shown, {self.primary} A, {self.secondary} D,{dense}"
             f" {self.counts} counts attacked{ends}, {len(self.findings)} findings"
         )
 
@@ -294,6 +300,89 @@ def _measure(known: Knowledge, found: Mapping[str, Interval], tally: _Tally) -> 
         tally.ranges.append(Range(str(key), count, low, None if high == UNBOUNDED else high))
 
 
+def audit_dense(
+    rows: Sequence[Mapping[str, Any]], series: Sequence[DenseSeries], members: Mapping[str, Sequence[str]]
+) -> list[Finding]:
+    """Whether everything that is shown of dense indicators is a sum of rounded smallest cells, and follows from it.
+
+    Nothing here knows a true figure. A figure that is no multiple of the base was not rounded; a total that is not the
+    sum of its rounded parts was rounded apart and tells more than they do; a derived column that does not follow from
+    the figures shown was computed from others.
+
+    Args:
+        rows: rows of the dense indicators of the long mart.
+        series: dense series of the registry.
+        members: area -> its counties; a county has itself.
+    """
+    by_key = {key_of(row): row for row in rows}
+    rules = {one.code: one for one in series}
+    region = next((row["area_code"] for row in rows if row["area_level"] == "region"), "")
+    # sums over areas are held against the counties of today, so not those of a release on older boundaries
+    counties = {row["area_code"] for row in rows if row["area_level"] == "county"}
+    is_of_today = counties == {county for area, found in members.items() for county in found if area == county}
+    findings: list[Finding] = []
+    for key, row in by_key.items():
+        one = rules[key.indicator_code, key.variant, key.basis]
+        if row["conf_status"] != "F" or row["numerator"] is None:
+            if row["numerator"] is not None or row["value"] is not None:
+                findings.append(_finding("withheld_shown", key, "shows a figure although it is marked as withheld"))
+            continue
+        figures = {name: row[name] for name in ("numerator", "denominator") if row[name] is not None}
+        exact = [name for name, figure in figures.items() if int(figure) % one.base]
+        if exact or row["rounding_base"] != one.base:
+            what = (
+                f"{', '.join(exact)} is no multiple of {one.base}"
+                if exact
+                else "its rounding_base is not that of its class"
+            )
+            findings.append(_finding("not_rounded", key, what))
+        within = [c for c in members.get(key.area_code, ()) if c != key.area_code]
+        parts = [key._replace(area_code=county) for county in within]
+        if not parts and key.subgroup == WHOLE_SUBGROUP and one.nesting.subgroups_partition:
+            parts = [key._replace(subgroup=leaf) for leaf in one.leaves if leaf != key.subgroup]
+        # an amount about too few is withheld in its county and counted in its totals
+        shown = [by_key[part] for part in parts if part in by_key and by_key[part]["numerator"] is not None]
+        if (
+            shown
+            and (is_of_today or not within)
+            and not any(by_key[part]["conf_status"] != "F" for part in parts if part in by_key)
+        ):
+            off = [name for name, figure in figures.items() if sum(part[name] or 0 for part in shown) != figure]
+            if off:
+                findings.append(_finding("rounded_apart", key, f"{', '.join(off)} is not the sum of its rounded parts"))
+        findings += [_finding("not_from_shown", key, note) for note in _not_from_shown(key, row, by_key, region, one)]
+    return findings
+
+
+def _not_from_shown(
+    key: CellKey, row: Mapping[str, Any], rows: Mapping[CellKey, Mapping[str, Any]], region: str, one: DenseSeries
+) -> list[str]:
+    """Derived columns of a dense row that do not follow from figures shown."""
+
+    def value_of(other: CellKey) -> float | None:
+        value = rows[other]["value"] if other in rows else None
+        return None if value is None else float(value)
+
+    value, prior = value_of(key), value_of(key._replace(evaluation_year=key.evaluation_year - 1))
+    whole = value_of(key._replace(area_code=region))
+    scale = 100 if row["unit"] == "percent" else 1
+    rate: float | None = float(row["numerator"])
+    if one.is_rate:
+        rate = scale * float(row["numerator"]) / float(row["denominator"]) if row["denominator"] else None
+    wanted = {
+        "value": rate,
+        "prior_year_value": prior,
+        "region_value": whole,
+        "change_from_prior_year": None if value is None or prior is None else value - prior,
+        "gap_to_region": None if value is None or whole is None else value - whole,
+    }
+    return [
+        f"{name} does not follow from the figures shown"
+        for name, figure in wanted.items()
+        if row[name] is not None and (figure is None or abs(float(row[name]) - figure) > 3 * HALF)
+    ]
+
+
 def audit_release(config: WarehouseConfig, release_id: str) -> AuditReport:
     """Attack a release with everything that readers had before it.
 
@@ -311,7 +400,13 @@ def audit_release(config: WarehouseConfig, release_id: str) -> AuditReport:
             raise PolicyError(f"there is no release {release_id}: one of {', '.join(map(str, names)) or 'none yet'}")
         place = names.index(release_id)
         year = max((row["evaluation_year"] for row in releases[place].rows), default=0)
-    return audit_releases(
+        dense, series, members = _read_dense(
+            conn,
+            policy,
+            sql.Identifier("releases", LONG_MART),
+            sql.SQL("m.release_id = {}").format(sql.Literal(release_id)),
+        )
+    report = audit_releases(
         releases[place],
         releases[:place],
         [],
@@ -322,6 +417,21 @@ def audit_release(config: WarehouseConfig, release_id: str) -> AuditReport:
         evaluation_year=year,
         subject=release_id,
     )
+    return _with_dense(report, dense, audit_dense(dense, series, members))
+
+
+def _read_dense(
+    conn: Connection, policy: Policy, table: sql.Composable, where: sql.Composable
+) -> tuple[list[dict[str, Any]], list[DenseSeries], dict[str, list[str]]]:
+    """Rows of the dense indicators of a long mart, their series, and the counties of every area."""
+    classes = [name for name, one in policy.classes.items() if one.is_rounded]
+    rows = read_mart(conn, table, classes, where)
+    return rows, read_dense(read_registry_rows(conn), policy), read_members(conn)
+
+
+def _with_dense(report: AuditReport, rows: Sequence[Mapping[str, Any]], findings: Sequence[Finding]) -> AuditReport:
+    rounded = sum(row["numerator"] is not None for row in rows)
+    return replace(report, rounded=rounded, findings=(*report.findings, *findings))
 
 
 def _sources_of_hidden(conn: Connection, source: sql.Composable, long: sql.Composable, where: sql.Composable) -> Any:
@@ -357,10 +467,11 @@ def audit_candidate(config: WarehouseConfig, schema: str, evaluation_year: int) 
         named = _sources_of_hidden(
             conn, sql.Identifier(schema, "evaluation_source"), sql.Identifier(schema, LONG_MART), sql.SQL("true")
         )
+        dense, series, members = _read_dense(conn, policy, sql.Identifier(schema, LONG_MART), sql.SQL("true"))
     report = audit_releases(
         current, earlier, wide, geography, groups, gaps, policy, evaluation_year=evaluation_year, subject=schema
     )
     files = tuple(
         _finding("files_of_withheld", key_of(row), "its files tell whether a count is nought") for row in named
     )
-    return AuditReport(**{**report.__dict__, "findings": (*report.findings, *files)})
+    return _with_dense(report, dense, (*files, *audit_dense(dense, series, members)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from psycopg import sql
 
 from disclosure.cells import Cell, Gap, Group, read_registry
+from disclosure.dense import protect_rounded
 from disclosure.geography import Path
 from disclosure.model import CellKey
 from disclosure.policy import Policy, policy_from_warehouse
@@ -28,6 +29,7 @@ from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 
 DECISION = "decision"
+ROUNDED = "rounded"
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class PlanSummary:
         primary: marked A.
         secondary: marked D.
         bounds: of the hidden ones, shown as a bound.
-        exposed: counts that earlier releases give away whatever is hidden now.
         policy_sha256: hash of the policy.
+        rounded: cells of dense indicators, shown rounded.
+        exposed: counts that earlier releases give away whatever is hidden now.
     """
 
     cells: int
@@ -50,6 +53,7 @@ class PlanSummary:
     secondary: int
     bounds: int
     policy_sha256: str
+    rounded: int = 0
     exposed: tuple[str, ...] = field(default=())
 
 
@@ -165,10 +169,11 @@ def read_truth(conn: Connection, evaluation_year: int, policy: Policy) -> tuple[
 
 
 def plan_candidate(config: WarehouseConfig, evaluation_year: int) -> PlanSummary:
-    """Decide on every sensitive cell of the candidate of a year and write the decisions for dbt.
+    """Decide on every sensitive cell of the candidate of a year, round every dense one, and write both for dbt.
 
     Raises:
-        PolicyError: the policy contradicts itself or the registry.
+        PolicyError: the policy contradicts itself or the registry, or parts of a dense cell do not add up to it.
+        RoundingKeyError: the rounding key is not the one of what was published before.
     """
     with connect("gatekeeper", config) as conn:
         policy = policy_from_warehouse(conn)
@@ -187,6 +192,7 @@ def plan_candidate(config: WarehouseConfig, evaluation_year: int) -> PlanSummary
         secondary=counted["D"],
         bounds=sum(decision.bound is not None for decision in decisions.values()),
         policy_sha256=policy.sha256,
+        rounded=protect_rounded(config, evaluation_year),
         exposed=exposed,
     )
 
@@ -209,7 +215,8 @@ def restore_decisions(config: WarehouseConfig, release_id: str, schema_prefix: s
     """Write the decisions that a release was built with beside everything, so that it can be built again.
 
     A release says of each cell whether it shows it: those marks are the decisions. Planning anew would depend on the
-    version of the solver.
+    version of the solver. Dense cells are rounded anew from what was built: under the same key the same count is
+    rounded alike.
 
     Args:
         config: the warehouse.
@@ -229,13 +236,16 @@ def restore_decisions(config: WarehouseConfig, release_id: str, schema_prefix: s
         ).fetchall()
     with connect("transform", config) as conn:
         conn.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
-        conn.execute(
-            sql.SQL("create table if not exists {} (like disclosure.decision including all)").format(
-                sql.Identifier(schema, DECISION)
+        for name in (DECISION, ROUNDED):
+            conn.execute(
+                sql.SQL("create table if not exists {} (like {} including all)").format(
+                    sql.Identifier(schema, name), sql.Identifier("disclosure", name)
+                )
             )
-        )
     found = {cell.key: Decision(cell.status, cell.bound) for cell in release.cells().values()}
-    write_decisions(config, int(str(row[0])), found, schema=schema)
+    year = int(str(row[0]))
+    write_decisions(config, year, found, schema=schema)
+    protect_rounded(config, year, schema_prefix=schema_prefix)
     return len(found)
 
 
@@ -260,7 +270,8 @@ def measure_utility(config: WarehouseConfig, evaluation_year: int) -> list[Utili
     # one smallest area per county: rounding would round today's counties
     areas = geography.areas(current, [(county,) for county in sorted(current.counties)])
     found: list[Utility] = []
-    for mart, (method, base) in sorted(policy.methods.items()):
+    # a mart with smallest cells of its own shows none of these
+    for mart, (method, base) in sorted(item for item in policy.methods.items() if item[0] not in policy.cells):
         widest = max((one.min_width for one in policy.classes.values()), default=0)
         rounder = open_rounder(config, base or 2 * widest)
         both = compare(mart, cells, decisions, groups, areas, rounder)

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,9 @@ class ClassPolicy:
         restatement_margin: counts this close above ``min_count`` are hidden too, so that a later release with as many
             persons fewer does not turn a figure that is known into one that must be hidden.
         assumed_moves: an attacker may assume that a restatement moved no more persons than this.
+        rounding_base: figures are rounded to multiples of it instead of being withheld (persons); None: not rounded.
+        money_base_yuan: amounts of money are rounded to multiples of it (yuan), more than one person is ever paid.
+        money_min_count: amounts are shown where the shown count of persons is at least this.
     """
 
     name: str
@@ -46,11 +49,19 @@ class ClassPolicy:
     min_width: int
     restatement_margin: int
     assumed_moves: int
+    rounding_base: int | None = None
+    money_base_yuan: int | None = None
+    money_min_count: int = 0
 
     @property
     def is_protected(self) -> bool:
-        """Whether cells of the class are protected at all."""
+        """Whether cells of the class are withheld where they are small (see ``is_rounded`` for the other method)."""
         return self.min_count > 0
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether cells of the class are shown rounded."""
+        return self.rounding_base is not None
 
 
 @dataclass(frozen=True)
@@ -65,10 +76,34 @@ class Coding:
 
 @dataclass(frozen=True)
 class Nesting:
-    """How a sensitive variant relates to others: its subgroups add up to all; its persons are among another's."""
+    """How a protected variant relates to others.
+
+    Attributes:
+        subgroups_partition: its subgroups add up to all.
+        part_of: variant of the indicator among whose persons those of this one are.
+        money_unit: figures are amounts in this unit (yuan, fen); None: figures are counts.
+        counted_by: variant whose count says how many an amount is about.
+    """
 
     subgroups_partition: bool = False
     part_of: str | None = None
+    money_unit: str | None = None
+    counted_by: str | None = None
+
+
+@dataclass(frozen=True)
+class RoundedCells:
+    """Where a mart that is protected by rounding has its smallest cells from.
+
+    Attributes:
+        relation: schema and table with one row per smallest cell.
+        cell: columns that name the people of a cell, in order.
+        counts: columns with counts of people that do not overlap.
+    """
+
+    relation: tuple[str, str]
+    cell: tuple[str, ...]
+    counts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,6 +116,7 @@ class Policy:
     weights: dict[str, tuple[float, float]]
     methods: dict[str, tuple[Method, int | None]]
     tables: dict[str, list[dict[str, str | None]]]
+    cells: dict[str, RoundedCells] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -103,6 +139,12 @@ class Policy:
         return self.weights[area_level][0 if is_headline else 1]
 
 
+def _whole(row: Row, column: str) -> int | None:
+    """Whole number of a column; None where it is blank, or where an older policy has no such column."""
+    value = row.get(column)
+    return None if value is None else int(value)
+
+
 def _class(row: Row) -> ClassPolicy:
     name, least = str(row["disclosure_class"]), int(row["min_cell_count"])
     made = ClassPolicy(
@@ -112,7 +154,20 @@ def _class(row: Row) -> ClassPolicy:
         min_width=int(row["min_interval_width"]),
         restatement_margin=int(row["restatement_margin"]),
         assumed_moves=int(row["assumed_moves"]),
+        rounding_base=_whole(row, "rounding_base"),
+        money_base_yuan=_whole(row, "money_base_yuan"),
+        money_min_count=_whole(row, "money_min_count") or 0,
     )
+    if made.is_protected and made.is_rounded:
+        raise PolicyError(
+            f"disclosure_policy, class {name}: either withhold small cells (min_cell_count above 0) or round all"
+            " of them (rounding_base), not both"
+        )
+    if made.rounding_base is not None and 2 * made.rounding_base - 2 < made.min_width:
+        raise PolicyError(
+            f"disclosure_policy, class {name}: a base of {made.rounding_base} leaves an interval"
+            f" {2 * made.rounding_base - 2} wide, narrower than min_interval_width {made.min_width}: take a larger base"
+        )
     if unknown := set(made.protected) - {"numerator", "denominator", "rest"}:
         raise PolicyError(f"disclosure_policy, class {name}: applies_to names unknown counts {sorted(unknown)}")
     if made.is_protected and not 0 < made.min_width < least - 1:
@@ -121,6 +176,20 @@ def _class(row: Row) -> ClassPolicy:
             f" {least - 2}, since a small count is known to lie between 1 and {least - 1}"
         )
     return made
+
+
+def _cells(row: Row) -> RoundedCells:
+    schema, _, table = str(row["relation"]).partition(".")
+    cell, counts = (
+        tuple(part for part in str(row.get(name) or "").split(";") if part)
+        for name in ("cell_columns", "count_columns")
+    )
+    if not (table and cell and counts):
+        raise PolicyError(
+            f"disclosure_methods, mart {row['mart']}: relation must be schema.table, and cell_columns and count_columns"
+            " must name its columns, separated by semicolons"
+        )
+    return RoundedCells((schema, table), cell, counts)
 
 
 def policy_from(tables: Mapping[str, Sequence[Row]]) -> Policy:
@@ -146,9 +215,13 @@ def policy_from(tables: Mapping[str, Sequence[Row]]) -> Policy:
     structure: dict[tuple[str, str, str], Nesting] = {}
     for row in plain["disclosure_structure"]:
         structure[str(row["indicator_code"]), str(row["variant"]), str(row["basis"])] = Nesting(
-            row["subgroups_partition"] == "true", row["part_of_variant"]
+            row["subgroups_partition"] == "true",
+            row["part_of_variant"],
+            row.get("money_unit"),
+            row.get("counted_by_variant"),
         )
     methods: dict[str, tuple[Method, int | None]] = {}
+    cells: dict[str, RoundedCells] = {}
     for row in plain["disclosure_methods"]:
         method = str(row["method"])
         if method not in ("suppression", "rounding"):
@@ -158,6 +231,8 @@ def policy_from(tables: Mapping[str, Sequence[Row]]) -> Policy:
             "rounding" if method == "rounding" else "suppression",
             None if base is None else int(base),
         )
+        if row.get("relation"):
+            cells[str(row["mart"])] = _cells(row)
     return Policy(
         classes={made.name: made for made in map(_class, plain["disclosure_policy"])},
         coding={name: tuple(sorted(found, key=lambda c: c.denominator_from)) for name, found in coding.items()},
@@ -168,6 +243,7 @@ def policy_from(tables: Mapping[str, Sequence[Row]]) -> Policy:
         },
         methods=methods,
         tables=plain,
+        cells=cells,
     )
 
 

@@ -68,6 +68,7 @@ def render(report: AuditReport, utility: Sequence[Utility]) -> str:
                 ("因人数少隐去 withheld as small (A)", report.primary),
                 ("为保护其他单元隐去 withheld for protection (D)", report.secondary),
                 ("其中以界限代替 of them shown as a bound (≥, ≤)", report.bounds),
+                ("取整公布的密集单元 dense cells, shown rounded", report.rounded),
                 ("受攻击的计数 counts attacked", report.counts),
                 ("一并考虑的以前版本 earlier releases", ", ".join(report.releases) or "无 none"),
                 ("最窄区间 narrowest interval", _range(report.narrowest)),

@@ -8,14 +8,16 @@ between 0 and b - 1 drawn by HMAC-SHA256 from the cell's identity under a key th
 * whoever sees the figure jump after he knows that one person moved has met the threshold, but since the threshold may
   lie anywhere, so may the count: n stays within an interval 2b - 2 wide (b - 1 wide for a figure of nought).
 
-Nought stays nought. A rate is rounded numerator over rounded numerator plus rounded rest: never above 100 percent.
+Nought stays nought. Where completeness must never be claimed falsely, a rounder *keeps presence*: 1 to b - 1 become b,
+so that nought is shown for nought only (a rate is 100 percent if and only if it is); a figure of b then stands for 1 to
+2b - 1. A rate is rounded numerator over rounded numerator plus rounded rest: never above 100 percent.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from psycopg import sql
@@ -24,7 +26,7 @@ from disclosure.cells import Cell, Group, Layout
 from disclosure.geography import Areas
 from disclosure.model import CellKey, System
 from disclosure.policy import Policy, PolicyError
-from disclosure.sources import rows_of
+from disclosure.sources import Connection, rows_of
 from warehouse.config import ConfigError, WarehouseConfig
 from warehouse.connection import connect
 
@@ -43,10 +45,12 @@ class Rounder:
     Attributes:
         base: figures are multiples of it (persons).
         key: secret.
+        keeps_presence: a count that is not nought is never shown as nought.
     """
 
     base: int
     key: bytes = field(repr=False)
+    keeps_presence: bool = False
 
     @property
     def key_id(self) -> str:
@@ -74,6 +78,8 @@ class Rounder:
         if count < 0:
             raise ValueError("a count of people cannot be negative: round its parts, not a difference")
         whole, rest = divmod(count, self.base)
+        if self.keeps_presence and 0 < count < self.base:
+            return self.base
         return self.base * (whole + (rest > self.threshold(identity)))
 
     @property
@@ -82,12 +88,14 @@ class Rounder:
         return hmac.new(self.key, _CANARY.encode(), hashlib.sha256).hexdigest()
 
 
-def interval_of(shown: int, base: int) -> tuple[int, int]:
+def interval_of(shown: int, base: int, *, keeps_presence: bool = False) -> tuple[int, int]:
     """Counts that a rounded figure can stand for, whatever the threshold."""
+    if keeps_presence and shown == 0:
+        return 0, 0
     return max(0, shown - base + (shown > 0)), shown + base - 1
 
 
-def open_rounder(config: WarehouseConfig, base: int) -> Rounder:
+def open_rounder(config: WarehouseConfig, base: int, *, keeps_presence: bool = False) -> Rounder:
     """Rounder with the key of this warehouse, made on first use; its file is readable by its owner only.
 
     Raises:
@@ -99,7 +107,7 @@ def open_rounder(config: WarehouseConfig, base: int) -> Rounder:
         raise RoundingKeyError(str(error)) from error
     if len(text) < 32:
         raise RoundingKeyError(f"the rounding key in {config.secret_path(SECRET)} is shorter than 32 characters")
-    rounder = Rounder(base, text.encode())
+    rounder = Rounder(base, text.encode(), keeps_presence)
     with connect("transform", config) as conn:
         conn.execute("lock table disclosure.rounding_key")
         stored = {
@@ -128,10 +136,10 @@ def base_for(policy: Policy, mart: str) -> int:
     if method != "rounding" or base is None:
         raise PolicyError(f"disclosure_methods: {mart} is not protected by rounding, or has no rounding_base")
     widest = max((one.min_width for one in policy.classes.values()), default=0)
-    if base - 1 < widest:
+    if 2 * base - 2 < widest:
         raise PolicyError(
-            f"disclosure_methods: a base of {base} leaves a figure of nought an interval {base - 1} wide, narrower than"
-            f" the policy's {widest}: take a base of {widest + 1} or more"
+            f"disclosure_methods: a base of {base} leaves an interval {2 * base - 2} wide, narrower than the policy's"
+            f" {widest}: take a base of {-(-widest // 2) + 1} or more"
         )
     return base
 
@@ -176,42 +184,71 @@ def round_cells(
     return found
 
 
-def protect_by_rounding(
-    config: WarehouseConfig, mart: str, relation: tuple[str, str], cell: Sequence[str], parts: Iterable[str], base: int
-) -> int:
-    """Round the counts of a relation and write them to ``disclosure.rounded``, which the mart's model joins.
+def protect_by_rounding(config: WarehouseConfig, policy: Policy, mart: str, *, schema_prefix: str = "") -> int:
+    """Round the counts of a mart's smallest cells and write them to ``disclosure.rounded``, which its model reads.
 
-    A model of a mart that is protected by rounding reads ``source('disclosure', 'rounded')`` where its mart is named,
-    and adds up, divides and compares these counts only.
+    The mart declares in ``disclosure_methods`` which relation holds its smallest cells, which columns name a cell and
+    which hold its counts. Its model takes them from the macro ``rounded_counts`` and adds up, divides and compares
+    these only. A count that is not nought is never shown as nought.
 
     Args:
         config: the warehouse.
+        policy: the policy.
         mart: the mart.
-        relation: schema and table with one row per smallest cell.
-        cell: columns that name the people of a cell, in order.
-        parts: columns with counts of people that do not overlap.
-        base: rounding base (see base_for).
+        schema_prefix: prefix of the schemas of an old release that is built again beside everything.
 
     Returns:
         Number of rounded counts.
+
+    Raises:
+        PolicyError: the mart declares no cells, its relation lacks them, or its base is too small.
+        RoundingKeyError: the key is not the one that rounded what was published before.
     """
-    rounder, named = open_rounder(config, base), list(parts)
-    with connect("gatekeeper", config) as conn:
-        rows = rows_of(
+    if mart not in policy.cells:
+        raise PolicyError(f"disclosure_methods: {mart} declares no relation with its smallest cells")
+    declared, base = policy.cells[mart], base_for(policy, mart)
+    rounder = open_rounder(config, base, keeps_presence=True)
+    schema, table = f"{schema_prefix}{declared.relation[0]}", declared.relation[1]
+    rows: list[tuple[str, str, str, int]] = []
+    with connect("transform", config) as conn:
+        found = rows_of(
             conn,
             sql.SQL("select {} from {}").format(
-                sql.SQL(", ").join(map(sql.Identifier, [*cell, *named])), sql.Identifier(*relation)
+                sql.SQL(", ").join(map(sql.Identifier, [*declared.cell, *declared.counts])),
+                sql.Identifier(schema, table),
             ),
         )
-    with connect("transform", config) as conn:
-        conn.execute("delete from disclosure.rounded where mart = %s", (mart,))
-        with (
-            conn.cursor() as cursor,
-            cursor.copy("copy disclosure.rounded (mart, cell, part, persons) from stdin") as copy,
-        ):
-            for row in rows:
-                name = "|".join(str(row[column]) for column in cell)
-                for part in named:
-                    if row[part] is not None:
-                        copy.write_row((mart, name, part, rounder.round(f"{name}|{part}", int(row[part]))))
-    return sum(row[part] is not None for row in rows for part in named)
+        for row in found:
+            parts = [str(row[column]) for column in declared.cell]
+            name = "|".join(parts)
+            if any(row[column] is None for column in declared.cell) or any("|" in part for part in parts):
+                raise PolicyError(
+                    f"{schema}.{table}: a column that names a cell of {mart} is blank or holds a bar, in {name}"
+                )
+            rows += [
+                (mart, name, part, rounder.round(f"{name}|{part}", int(row[part])))
+                for part in declared.counts
+                if row[part] is not None
+            ]
+        write_rounded(conn, mart, rows, schema_prefix=schema_prefix)
+    return len(rows)
+
+
+def write_rounded(
+    conn: Connection, mart: str, rows: Iterable[tuple[str, str, str, int]], *, schema_prefix: str = ""
+) -> None:
+    """Replace the rounded figures of a mart.
+
+    Args:
+        conn: as edupa_transform.
+        mart: the mart.
+        rows: mart, cell, part, figure.
+        schema_prefix: prefix of the schemas of an old release that is built again beside everything.
+    """
+    table = sql.Identifier(f"{schema_prefix}disclosure", "rounded")
+    conn.execute(sql.SQL("delete from {} where mart = %s").format(table), (mart,))
+    with conn.cursor() as cursor, cursor.copy(sql.SQL("copy {} from stdin").format(table)) as copy:
+        for row in rows:
+            copy.write_row(row)
+    conn.commit()
+    conn.execute(sql.SQL("analyze {}").format(table))

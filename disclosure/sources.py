@@ -19,7 +19,7 @@ COLUMNS = (
     "indicator_code", "variant", "area_code", "evaluation_year", "subgroup", "basis", "area_level", "parent_area_code",
     "is_headline", "is_plan_county", "unit", "numerator", "denominator", "value", "value_reason", "prior_year_value",
     "change_from_prior_year", "region_value", "gap_to_region", "target_operator", "target_value", "target_year",
-    "on_track_line_value", "verdict", "conf_status", "value_bound",
+    "on_track_line_value", "verdict", "conf_status", "value_bound", "rounding_base",
 )  # fmt: skip
 
 
@@ -113,6 +113,18 @@ def read_geography(conn: Connection) -> Geography:
         tuple(Succession(str(origin), str(successor), bool(existed)) for origin, successor, existed in links),
         {group: frozenset(found) for group, found in groups.items()},
     )
+
+
+def read_members(conn: Connection, schema_prefix: str = "") -> dict[str, list[str]]:
+    """Area -> the counties that are pooled into it; a county has itself."""
+    members: dict[str, list[str]] = {}
+    for area, county in conn.execute(
+        sql.SQL("select area_code, county_code from {} order by area_code, county_code").format(
+            sql.Identifier(f"{schema_prefix}core", "bridge_area_rollup")
+        )
+    ):
+        members.setdefault(str(area), []).append(str(county))
+    return members
 
 
 def _release(release_id: str | None, rows: list[dict[str, Any]]) -> Release:

@@ -172,7 +172,7 @@ def backup_restore(folder: Annotated[Path, typer.Argument(help="The backup.")]) 
         raise fail("restored, but not everything is what was frozen")
     print(
         f"restored {backup.folder.name}: {len(done.releases)} releases, {done.tables} tables verified;"
-        " put token_key and release_signing_key into the secrets folder before loading and publishing"
+        " put token_key, rounding_key and release_signing_key into the secrets folder before loading and publishing"
     )
 
 

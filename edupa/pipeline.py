@@ -270,7 +270,8 @@ def build_candidate(settings: Settings, run_id: str, evaluation_year: int) -> di
         plan = plan_candidate(settings.warehouse, evaluation_year)
         say(
             f"disclosure {evaluation_year}: of {plan.cells} sensitive cells {plan.shown} are shown,"
-            f" {plan.primary} withheld as small (A), {plan.secondary} for protection (D), {plan.bounds} as a bound"
+            f" {plan.primary} withheld as small (A), {plan.secondary} for protection (D), {plan.bounds} as a bound;"
+            f" {plan.rounded} dense cells are rounded"
         )
         make_candidate_schema(settings.warehouse, schema, origin)
         hit("dbt.marts")

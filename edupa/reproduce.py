@@ -98,7 +98,6 @@ def reproduce(settings: Settings, release_id: str, *, anyway: bool = False, keep
                 variables=variables,
                 workspace="dbt_reproduce",
             )
-            restore_decisions(settings.warehouse, release_id, prefix)
             # what earlier releases gave away decided what this one could show: its own marks are that decision
             restore_decisions(settings.warehouse, release_id, prefix)
             make_candidate_schema(settings.warehouse, marts)

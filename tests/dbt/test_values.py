@@ -147,7 +147,7 @@ def scopes(target: dict[str, str], areas: dict[str, tuple[str, bool]]) -> list[s
 def verdict(
     cells: dict[Key, tuple[int | None, int | None]], key: Key, target: dict[str, str], scale: int, direction: str
 ) -> str:
-    """The verdict from exact fractions, by the words of the plan's rule."""
+    """The verdict from exact fractions, by the words of the plan's rule; of rounded cells from what is shown."""
     value, base = exact(cells[key]), exact(cells[(*key[:3], 2015, *key[4:])])
     if value is None:
         return "not_measurable"
@@ -162,6 +162,25 @@ def verdict(
     line = scale * base + (wanted - scale * base) * Fraction(key[3] - 2015, year - 2015)
     ahead = scale * value >= line if direction == "higher" else scale * value <= line
     return "on_track" if ahead else "off_track"
+
+
+def whole(figure: object) -> int | None:
+    """A figure of a mart, None where there is none."""
+    return None if figure is None else int(str(figure))
+
+
+def assert_rounded(
+    key: Key, shown: tuple[int | None, int | None], true: tuple[int | None, int | None], base: object
+) -> None:
+    """A dense cell shows multiples of the base, nought for nought only, 100 percent where nobody is missing only."""
+    assert isinstance(base, int), key
+    assert [figure is None for figure in shown] == [figure is None for figure in true], key
+    parts = [(shown[0], true[0])]
+    if None not in (*shown, *true):
+        parts.append((shown[1] - shown[0], true[1] - true[0]))  # type: ignore[operator]
+    for figure, count in parts:
+        assert figure is None or figure % base == 0, key
+        assert (figure == 0) == (count == 0), key
 
 
 def test_every_verdict_and_hidden_cell_follows_its_rule(
@@ -190,35 +209,51 @@ def test_every_verdict_and_hidden_cell_follows_its_rule(
 
     rows = fetch(
         loaded_warehouse,
-        f"select {KEY}, value, numerator, denominator, verdict, conf_status from candidate_all.county_evaluation",
+        f"select {KEY}, value, numerator, denominator, verdict, conf_status, rounding_base"
+        " from candidate_all.county_evaluation",
     )
     assert {tuple(r[:6]) for r in rows} == set(truth)
     hidden = {tuple(r[:6]) for r in rows if r[10] != "F"}
     assert [key for key in truth if must_be_hidden(key) and key not in hidden] == []
-    assert [key for key in hidden if registry[key[0], key[1], key[5]]["disclosure_class"] != "sensitive"] == []  # type: ignore[index]
+    shown: dict[Key, tuple[int | None, int | None]] = {
+        tuple(r[:6]): (whole(r[7]), whole(r[8]))  # type: ignore[misc]
+        for r in rows
+    }
+    of_class = {key: registry[key[0], key[1], key[5]]["disclosure_class"] for key in shown}
+    # amounts of dense indicators are withheld where they are about fewer than ten
+    amounts = {(r["indicator_code"], r["variant"], r["basis"]) for r in seed("disclosure_structure") if r["money_unit"]}
+    assert {
+        key
+        for key in hidden
+        if of_class[key] != "sensitive" and (key[0], key[1], key[5]) not in amounts  # type: ignore[index]
+    } == set()
     seen: dict[str, int] = {}
     for row in rows:
         key: Key = tuple(row[:6])  # type: ignore[assignment]
         entry = registry[key[0], key[1], key[5]]
+        is_dense = of_class[key] == "dense"
         scale = 100 if entry["unit"] in ("percent", "percentage_points") else 1
         if key in hidden:
             assert row[6:10] == (None, None, None, "suppressed"), key
             wanted = "suppressed"
         else:
-            value = exact(truth[key])
+            value = exact(shown[key])
             assert row[6] == (None if value is None else rounded(scale * value, 4)), key
-            assert row[7:9] == truth[key], key
+            if is_dense:
+                assert_rounded(key, shown[key], truth[key], row[11])
+            else:
+                assert (*row[7:9], row[11]) == (*truth[key], None), key
             target = targets.get((key[0], key[2])) if entry["has_target"] == "true" and key[4] == "all" else None
             if value is None:
                 wanted = "not_measurable"
             elif target is None:
                 wanted = "no_target"
             else:
-                wanted = verdict(truth, key, target, scale, entry["direction"])
+                wanted = verdict(shown if is_dense else truth, key, target, scale, entry["direction"])
                 # the line to the target starts at a value that nobody may know
                 if wanted != "met" and key[3] < int(target["target_year"]) and (*key[:3], 2015, *key[4:]) in hidden:
                     wanted = "not_measurable"
-            assert row[9:] == (wanted, "F"), key
+            assert row[9:11] == (wanted, "F"), key
         seen[wanted] = seen.get(wanted, 0) + 1
     assert {"met", "on_track", "off_track", "no_target", "suppressed"} <= set(seen)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from disclosure.policy import PolicyError
+from disclosure.policy import PolicyError, RoundedCells
 from disclosure.rounding import (
     SECRET,
     Rounder,
@@ -103,11 +103,26 @@ def test_a_negative_count_is_refused() -> None:
 
 
 def test_a_base_too_small_for_the_policy_is_refused() -> None:
-    assert base_for(replace(POLICY, methods={"m": ("rounding", 10)}), "m") == 10
-    with pytest.raises(PolicyError, match=f"take a base of {CLASS.min_width + 1}"):
-        base_for(replace(POLICY, methods={"m": ("rounding", CLASS.min_width)}), "m")
+    assert base_for(replace(POLICY, methods={"m": ("rounding", 4)}), "m") == 4
+    # 3 leaves an interval 4 wide
+    assert CLASS.min_width == 5
+    with pytest.raises(PolicyError, match="take a base of 4"):
+        base_for(replace(POLICY, methods={"m": ("rounding", 3)}), "m")
     with pytest.raises(PolicyError, match="not protected by rounding"):
         base_for(POLICY, "m")
+
+
+def test_presence_is_kept_where_it_must_be() -> None:
+    for number, cell in enumerate(CELLS):
+        rounder = Rounder(5, f"key number {number % 7} for tests only, long enough".encode(), keeps_presence=True)
+        count = number % 23
+        shown = rounder.round(cell, count)
+        assert (shown == 0) == (count == 0)
+        low, high = interval_of(shown, 5, keeps_presence=True)
+        assert low <= count <= high
+        assert high - low == (8 if count else 0)
+    # without it, small counts are shown as nought too
+    assert {Rounder(5, b"a key for tests only, long enough").round(cell, 2) for cell in CELLS} == {0, 5}
 
 
 def test_the_key_is_made_once_and_another_one_is_refused(warehouse: WarehouseConfig) -> None:
@@ -128,7 +143,14 @@ def test_the_key_is_made_once_and_another_one_is_refused(warehouse: WarehouseCon
         path.write_text(kept, encoding="utf-8")
 
 
-def test_a_mart_joins_rounded_counts_of_a_relation(warehouse: WarehouseConfig) -> None:
+AID = replace(
+    POLICY,
+    methods={"aid": ("rounding", BASE)},
+    cells={"aid": RoundedCells(("indicators", "aid_cell"), ("county", "stage"), ("covered", "missing"))},
+)
+
+
+def test_a_mart_reads_rounded_counts_of_the_cells_that_it_declares(warehouse: WarehouseConfig) -> None:
     with connect("transform", warehouse) as conn:
         conn.execute("create table indicators.aid_cell (county text, stage text, covered integer, missing integer)")
         conn.execute(
@@ -136,20 +158,31 @@ def test_a_mart_joins_rounded_counts_of_a_relation(warehouse: WarehouseConfig) -
         )
         conn.commit()
     try:
-        made = protect_by_rounding(
-            warehouse, "aid", ("indicators", "aid_cell"), ["county", "stage"], ["covered", "missing"], BASE
-        )
-        rounder = open_rounder(warehouse, BASE)
+        made = protect_by_rounding(warehouse, AID, "aid")
+        rounder = open_rounder(warehouse, BASE, keeps_presence=True)
         with connect("transform", warehouse) as conn:
             found = conn.execute("select cell, part, persons from disclosure.rounded where mart = 'aid'").fetchall()
         assert made == 4
         assert {(cell, part): persons for cell, part, persons in found} == {
             ("640101|primary", "covered"): rounder.round("640101|primary|covered", 17),
             ("640101|primary", "missing"): 0,
-            ("640102|primary", "covered"): rounder.round("640102|primary|covered", 3),
+            ("640102|primary", "covered"): BASE,
             ("640102|primary", "missing"): rounder.round("640102|primary|missing", 12),
         }
+        with connect("transform", warehouse) as conn:
+            conn.execute("insert into indicators.aid_cell values ('640103', null, 1, 1)")
+            conn.commit()
+        with pytest.raises(PolicyError, match="names a cell of aid is blank or holds a bar, in 640103"):
+            protect_by_rounding(warehouse, AID, "aid")
+        with connect("transform", warehouse) as conn:
+            kept = conn.execute("select count(*) from disclosure.rounded where mart = 'aid'").fetchone()
+        assert kept == (4,)
     finally:
         with connect("transform", warehouse) as conn:
             conn.execute("drop table indicators.aid_cell")
             conn.execute("delete from disclosure.rounded where mart = 'aid'")
+
+
+def test_a_mart_without_cells_is_refused(warehouse: WarehouseConfig) -> None:
+    with pytest.raises(PolicyError, match="other declares no relation"):
+        protect_by_rounding(warehouse, AID, "other")

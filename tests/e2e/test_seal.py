@@ -40,7 +40,7 @@ def restored(
     installation = new_installation(None)
     # the secrets that a restored warehouse needs, without the passwords
     (installation.home / "secrets").mkdir(parents=True)
-    for name in ("token_key", "release_signing_key"):
+    for name in ("token_key", "release_signing_key", "rounding_key"):
         shutil.copy(evaluated.home / "secrets" / name, installation.home / "secrets" / name)
     done = installation.edupa("backup", "restore", folder)
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,6 @@ baseline as (
     where indicator_value.value is not null
 ),
 
--- whole numbers only: 100 * 1859 >= 93 * 2000 is decided without a rounded percentage
 compared as (
     select
         indicator_value.indicator_code,
@@ -68,21 +67,11 @@ compared as (
 lined as (
     select
         compared.*,
-        case
-            when target_operator = '>=' then unit_scale * numerator >= target_value * denominator
-            when target_operator = '=' then unit_scale * numerator = target_value * denominator
-        end as is_reached,
-        case
-            when evaluation_year < target_year
-                then
-                    unit_scale * baseline_numerator * years_to_target
-                    + (target_value * baseline_denominator - unit_scale * baseline_numerator) * years_since_baseline
-            else target_value
-        end as line_numerator,
-        case
-            when evaluation_year < target_year then baseline_denominator * years_to_target
-            else 1
-        end as line_denominator
+        {{ target_reached('target_operator', 'unit_scale', 'numerator', 'target_value', 'denominator') }} as is_reached,
+        {{ line_numerator('evaluation_year < target_year', 'unit_scale', 'baseline_numerator', 'baseline_denominator',
+                          'target_value', 'years_since_baseline', 'years_to_target') }} as line_numerator,
+        {{ line_denominator('evaluation_year < target_year', 'baseline_denominator', 'years_to_target') }}
+            as line_denominator
     from compared
 ),
 
@@ -99,21 +88,8 @@ final as (
         target_year,
         target_year_basis,
         assumption_id,
-        cast(
-            cast(line_numerator as numeric(38, 10)) / nullif(line_denominator, 0) as numeric(20, 4)
-        ) as on_track_line_value,
-        case
-            when value is null then 'not_measurable'
-            when target_value is null then 'no_target'
-            when is_reached then 'met'
-            when evaluation_year >= target_year then 'off_track'
-            when line_numerator is null then 'not_measurable'
-            when direction = 'higher' and unit_scale * numerator * line_denominator >= line_numerator * denominator
-                then 'on_track'
-            when direction = 'lower' and unit_scale * numerator * line_denominator <= line_numerator * denominator
-                then 'on_track'
-            else 'off_track'
-        end as verdict
+        {{ line_value('line_numerator', 'line_denominator') }} as on_track_line_value,
+        {{ verdict_of('value', 'denominator') }} as verdict
     from lined
 )
 
