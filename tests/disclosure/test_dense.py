@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from disclosure.audit import audit_dense
-from disclosure.dense import DenseSeries, Figure, read_dense, round_dense
+from disclosure.dense import DenseSeries, Figure, protect_dense, read_dense, round_dense
 from disclosure.facts import key_of
 from disclosure.model import CellKey
-from disclosure.policy import ClassPolicy, Nesting, Policy, PolicyError
+from disclosure.policy import ClassPolicy, Nesting, Policy, PolicyError, policy_from_seeds
 from disclosure.rounding import Rounder, interval_of
 from tests.disclosure.cubes import POLICY
+from warehouse.config import PROJECT_ROOT, WarehouseConfig
+from warehouse.connection import connect
 
 BASE = 5
 DENSE = ClassPolicy("dense", 0, ("numerator", "rest"), 5, 0, 0, BASE, 10_000, 10)
@@ -197,3 +199,80 @@ def test_the_audit_finds_what_is_exact_or_rounded_apart() -> None:
     unlabelled[key("64")]["rounding_base"] = None
     assert [one.rule for one in audit_dense(list(unlabelled.values()), series, MEMBERS)] == ["not_rounded"]
     assert key_of(unlabelled[key("64")]) == key("64")
+
+
+@pytest.fixture
+def built(warehouse: WarehouseConfig) -> Iterator[WarehouseConfig]:
+    """Policy, registry, areas and true figures as dbt builds them, once for now and once for an old release."""
+    truth = filled(random_counts(7)) | {key("640999"): (9, 9)}
+    tables: dict[str, tuple[str, list[tuple[object, ...]]]] = {
+        "reference.indicators": (
+            "indicator_code text, variant text, basis text, subgroups text, measure_type text, disclosure_class text,"
+            " is_in_county_mart boolean, minuend_indicator_code text",
+            [("G13", "covered", "plan_strict", "all;spring;autumn", "ratio", "dense", True, None)],
+        ),
+        "indicators.fct_indicator_value": (
+            "indicator_code text, variant text, area_code text, evaluation_year integer, subgroup text, basis text,"
+            " numerator numeric, denominator numeric",
+            [(*cell, *figure) for cell, figure in truth.items()]
+            # a later year is none of this candidate, a rate without a denominator is not measured
+            + [("G13", "covered", "640101", 2021, "all", "plan_strict", 7, 9)]
+            + [("G13", "covered", "640101", 2019, "all", "plan_strict", 7, None)],
+        ),
+        "core.bridge_area_rollup": (
+            "area_code text, county_code text",
+            [(area, county) for area, counties in MEMBERS.items() for county in counties],
+        ),
+    }
+    policy = policy_from_seeds(PROJECT_ROOT / "dbt_project" / "seeds")
+    names = [f"reference.{name}" for name in policy.tables]
+    with connect("transform", warehouse) as conn:
+        conn.execute("create schema reproduce_t_reference")
+        conn.execute("create schema reproduce_t_indicators")
+        conn.execute("create schema reproduce_t_core")
+        conn.execute("create schema reproduce_t_disclosure")
+        conn.execute("create table reproduce_t_disclosure.rounded (like disclosure.rounded including all)")
+        for name, rows in policy.tables.items():
+            columns = list(rows[0])
+            conn.execute(f"create table reference.{name} ({', '.join(f'{column} text' for column in columns)})")  # type: ignore[arg-type]
+            for line in rows:
+                marks = ", ".join(["%s"] * len(columns))
+                conn.execute(f"insert into reference.{name} values ({marks})", list(line.values()))  # type: ignore[arg-type]
+        for name, (columns_of, lines) in tables.items():
+            for table in (name, f"reproduce_t_{name}"):
+                conn.execute(f"create table {table} ({columns_of})")  # type: ignore[arg-type]
+                for values in lines:
+                    conn.execute(f"insert into {table} values ({', '.join(['%s'] * len(values))})", values)  # type: ignore[arg-type]
+        conn.commit()
+    try:
+        yield warehouse
+    finally:
+        with connect("transform", warehouse) as conn:
+            for table in [*names, *tables]:
+                conn.execute(f"drop table {table}")  # type: ignore[arg-type]
+            for schema in ("reference", "indicators", "core", "disclosure"):
+                conn.execute(f"drop schema reproduce_t_{schema} cascade")  # type: ignore[arg-type]
+            conn.execute("delete from disclosure.rounded")
+
+
+def rounded_in(config: WarehouseConfig, schema: str) -> dict[tuple[str, str], int]:
+    """What a schema holds for the long mart, by cell and part."""
+    with connect("transform", config) as conn:
+        rows = conn.execute(f"select cell, part, persons from {schema}.rounded where mart = 'county_evaluation'")  # type: ignore[arg-type]
+        return {(str(cell), str(part)): int(str(figure)) for cell, part, figure in rows}
+
+
+def test_a_release_built_again_gets_the_figures_that_it_was_built_with(built: WarehouseConfig) -> None:
+    shown = protect_dense(built, 2020)
+    first = rounded_in(built, "disclosure")
+    assert shown == len(filled(random_counts(7))) + 1
+    assert {cell.split("|")[3] for cell, _ in first} == {"2020"}
+    assert len(first) == 2 * shown
+    # the nightly build goes on meanwhile
+    with connect("transform", built) as conn:
+        conn.execute("update indicators.fct_indicator_value set numerator = 0, denominator = 0")
+        conn.commit()
+    protect_dense(built, 2020, schema_prefix="reproduce_t_")
+    assert rounded_in(built, "reproduce_t_disclosure") == first
+    protect_dense(built, 2020)
+    assert set(rounded_in(built, "disclosure").values()) == {0}
