@@ -43,6 +43,17 @@ NAMES = {
     "poor_village": "E07_建档立卡/贫困村_64_宁夏_2016_20170110.csv",
     "population_age": "E08_分岁人口/分岁人口_64_宁夏_2016_常住_annual_20170110.csv",
     "disabled_child": "E09_残疾儿童/残疾儿童_640422_西吉县_2016_20170110.csv",
+    "aid_recognition": "E10_资助对象认定/资助认定_640422_西吉县_2016_20170110.csv",
+    "aid_payment": "E11_资助发放/资助发放_640422_西吉县_2016_20170110.csv",
+    "nutrition_month": "E12_营养改善计划/营养改善_64_宁夏_2016_20170110.csv",
+    "student_loan": "E13_生源地贷款/生源地贷款_64_宁夏_2016_20170110.csv",
+    "fund_ledger": "E15_资金/资金台账_64_宁夏_2016_20170110.csv",
+    "policy_document": "E25_政策文件/政策文件_64_宁夏_2016_20170110.csv",
+    "dropout_case": "E28_控辍保学/控辍保学台账_640422_西吉县_2016_20170110.csv",
+    "care_record": "E29_关爱档案/关爱档案_640422_西吉县_2016_20170110.csv",
+    "liability_insurance": "E30_校方责任险/校方责任险_64_宁夏_2016_20170110.csv",
+    "integrity_review": "E33_线索核查/线索核查_640422_西吉县_2016_20170110.csv",
+    "match_review": "E34_比对核查/比对核查_640422_西吉县_2016_20170110.csv",
     "tried_grant": "E98_助学补助/助学补助_640422_西吉县_2016_20170110.csv",
 }
 
@@ -122,6 +133,112 @@ def payment(index: int = 1, **changes: Any) -> Row:
     }  # fmt: skip
 
 
+_WHO = {"年度": "2016", "县代码": "640422"}
+
+
+def _student(index: int) -> Row:
+    """The columns that say which pupil a row is about."""
+    number = id_number(index)
+    return {"学籍号": f"G{number}", "姓名": "马小康", "证件类型": "居民身份证", "证件号码": number}
+
+
+def recognition(index: int = 1) -> Row:
+    """One pupil recognized as poor."""
+    return {
+        **_WHO, "学期": "秋季", "学校标识码": SCHOOL, "学段": "小学", **_student(index), "困难类型": "建档立卡",
+        "困难等级": "困难", "认定日期": "2016-09-20", "认定依据": "村委会证明", "申请勤工助学": "否",
+    }  # fmt: skip
+
+
+def aid(index: int = 1) -> Row:
+    """One payment of aid."""
+    return {
+        **_WHO, "学期": "秋季", "发放编号": f"FF{index:05d}", "批次号": "P01", "学校标识码": SCHOOL, **_student(index),
+        "资助项目代码": "OR02P", "发放方式": "打卡", "资助标准": "500", "实发金额": "500", "发放日期": "2016-11-20",
+        "账号": f"62284801000000{index:05d}", "持卡人证件号": id_number(index, "19800101"), "与学生关系": "父母",
+        "回退标志": "否",
+    }  # fmt: skip
+
+
+def meals(index: int = 1) -> Row:
+    """One school and month of the nutrition plan."""
+    return {
+        "年度": "2016", "月份": index % 12 + 1, "县代码": "640422", "学校标识码": f"21640001{23 + index // 12:02d}",
+        "在校人数": 100, "受益人数": 99, "就餐天数": 20, "就餐人次": 1980, "标准": "4", "拨付": "8000", "支出": "7920",
+        "结余": "-80.5",
+    }  # fmt: skip
+
+
+def loan(index: int = 1) -> Row:
+    """One application for a loan."""
+    return {
+        **_WHO, "合同号": f"HT{index:05d}", "借款人": "马小康", "证件号码": id_number(index, "19980315"),
+        "院校代码": "10749", "院校": "宁夏大学", "区内院校": "是", "层次": "本科", "申请日期": "2016-08-01",
+        "审批结果": "已批准", "金额": "6000", "建档立卡": "是",
+    }  # fmt: skip
+
+
+def money(index: int = 1) -> Row:
+    """One entry of the ledger of funds."""
+    return {
+        "预算年度": "2016", "凭证号": f"JZ{index:05d}", "文号": "宁财教〔2016〕12号", "资金名称": "学费",
+        "资金项目": "学费收入", "学段": "普通高中", "资助项目代码": "EN06", "来源级次": "县", "收支类型": "收入",
+        "县代码": "640422", "收款学校标识码": SCHOOL, "补助类别": "", "学生数": 1, "金额": "400",
+        "日期": "2016-09-05", "缴费学生学籍号": f"G{id_number(index)}",
+    }  # fmt: skip
+
+
+def document(index: int = 1) -> Row:
+    """One policy document."""
+    return {
+        "年度": "2016", "文件编号": f"ZC{index:05d}", "文号": "宁教〔2016〕12号", "标题": "资助办法", "发文级次": "县",
+        "发文地区划代码": "640422", "文件类型": "资助政策", "学段": "普通高中", "资助项目代码": "EN07",
+        "发文日期": "2016-03-01", "施行日期": "2016-09-01", "失效日期": "",
+    }  # fmt: skip
+
+
+def dropout(index: int = 1) -> Row:
+    """One child out of school."""
+    return {
+        **_WHO, "编号": f"KC{index:05d}", **_student(index), "性别": "男", "出生日期": "2008-03-15",
+        "原学校标识码": SCHOOL, "原年级": "三年级", "发现日期": "2016-03-01", "核实日期": "2016-03-05",
+        "辍学原因": "厌学", "劝返日期": "2016-03-20", "劝返次数": 2, "复学日期": "2016-04-01",
+        "销号日期": "2016-04-02", "销号方式": "复学", "送教次数": 0,
+    }  # fmt: skip
+
+
+def care(index: int = 1) -> Row:
+    """One file of a left-behind child."""
+    return {
+        **_WHO, "学期": "秋季", "学校标识码": SCHOOL, **_student(index), "档案号": f"GA{index:05d}", "儿童类别": "留守",
+        "监护情况": "祖父母", "建档日期": "2016-09-10", "销档日期": "", "走访次数": 2, "活动次数": 1, "申请寄宿": "是",
+        "安排寄宿": "否", "接受康复": "否",
+    }  # fmt: skip
+
+
+def insurance(index: int = 1) -> Row:
+    """One school under a policy."""
+    return {
+        **_WHO, "保单号": f"BD{index:05d}", "学校标识码": SCHOOL, "保险机构": "人保财险", "无过失责任": "是",
+        "起期": "2016-09-01", "止期": "2017-08-31", "投保人数": 120, "保费": "600",
+    }  # fmt: skip
+
+
+def lead(index: int = 1) -> Row:
+    """One lead looked into."""
+    return {
+        **_WHO, "规则编号": "I01", "线索编号": f"{index:016X}", "证据码": "00000000000000AB", "核查结论": "属实",
+        "说明": "已追回", "核查日期": "2016-12-01", "处理日期": "2016-12-20", "追回金额": "500",
+    }  # fmt: skip
+
+
+def match(index: int = 1) -> Row:
+    """One match looked into."""
+    return {
+        **_WHO, "比对编号": f"{index:016X}", "比对结论": "同一人", "说明": "村委会核实", "核查日期": "2016-12-01",
+    }  # fmt: skip
+
+
 def golden(feed: str, rows: int = 24) -> list[Row]:
     """The golden rows of a feed."""
     makers: dict[str, Callable[[int], Row]] = {
@@ -141,6 +258,17 @@ def golden(feed: str, rows: int = 24) -> list[Row]:
         "poor_village": village,
         "population_age": lambda i: population(i),
         "disabled_child": disabled,
+        "aid_recognition": recognition,
+        "aid_payment": aid,
+        "nutrition_month": meals,
+        "student_loan": loan,
+        "fund_ledger": money,
+        "policy_document": document,
+        "dropout_case": dropout,
+        "care_record": care,
+        "liability_insurance": insurance,
+        "integrity_review": lead,
+        "match_review": match,
         "tried_grant": payment,
     }
     made = makers[feed]
