@@ -3,7 +3,8 @@ with
 
 record as (select * from {{ source('landing', 'integrity_review') }}),
 
--- a version that a later load ended is history; what is now known is open
+-- a version that a later load ended is history; what is now known is open. A row without an outcome is a worklist that
+-- came back before anybody had looked into the case
 final as (
     select
         review_year,
@@ -19,7 +20,7 @@ final as (
         record_key,
         load_id
     from record
-    where {{ known_versions() }}
+    where {{ known_versions() }} and outcome is not null
 )
 
 select * from final

@@ -56,7 +56,10 @@ CASES: tuple[tuple[str, dict[str, str], str | None, str], ...] = (
     ("liability_insurance", {"止期": "2016-08-31"}, "valid_to", "compare.greater_than"),
     ("integrity_review", {"规则编号": "I23"}, "rule_code", "code.pattern"),
     ("integrity_review", {"线索编号": "12"}, "case_number", "code.pattern"),
-    ("integrity_review", {"核查结论": ""}, "outcome", "required.missing"),
+    # a worklist that came back half filled in
+    ("integrity_review", {"核查结论": "", "说明": "", "核查日期": "", "处理日期": "", "追回金额": ""}, None, ""),
+    ("integrity_review", {"核查日期": ""}, "reviewed_on", "required.missing"),
+    ("match_review", {"核查日期": ""}, "reviewed_on", "required.missing"),
     ("match_review", {"比对结论": "不确定"}, "outcome", "code.unknown"),
 )  # fmt: skip
 
