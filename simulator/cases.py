@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+
+from simulator.truth import Counts, ValueTable
 
 CASE_COLUMNS = ("rule", "case_kind", "year", "county_code", "subject", "is_near_miss", "amount_yuan")
 
@@ -48,3 +50,18 @@ def write_cases(path: Path, cases: Iterable[Case]) -> None:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(CASE_COLUMNS)
         writer.writerows(case.as_row() for case in sorted(cases))
+
+
+def lead_values(table: ValueTable, cases: Iterable[Case]) -> None:
+    """Add W9: leads by county and year, those still open (none is reviewed in the sample), and yuan at risk."""
+    leads: Counts = {}
+    yuan: dict[tuple[str, int], Decimal] = {}
+    for case in cases:
+        if not case.is_near_miss:
+            key = (case.county_code, case.year)
+            leads[key] = leads.get(key, 0) + 1
+            yuan[key] = yuan.get(key, Decimal(0)) + case.amount_yuan
+    table.add("W9", "leads", "none", leads, None)
+    table.add("W9", "leads_open", "none", leads, None)
+    whole = {key: int(amount.quantize(Decimal(1), ROUND_HALF_UP)) for key, amount in yuan.items()}
+    table.add("W9", "amount_at_risk", "none", whole, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from simulator import aid_render
+from simulator import aid_render, care_layout
 from simulator.geography import Geography
 from simulator.writers import Sheet, column_letter, write_csv, write_xlsx
 
@@ -31,6 +31,7 @@ FOLDERS = {
     "population_age": "E08_分岁人口",
     "disabled_child": "E09_残疾儿童",
     **aid_render.FOLDERS,
+    **care_layout.FOLDERS,
 }
 STEMS = {
     "admin_area": "行政区划",
@@ -45,6 +46,7 @@ STEMS = {
     "population_age": "分岁人口",
     "disabled_child": "残疾儿童",
     **aid_render.STEMS,
+    **care_layout.STEMS,
 }
 TITLES = {
     "school": "学校基础信息表",
@@ -55,6 +57,7 @@ TITLES = {
     "poor_person": "建档立卡贫困人口信息表",
     "disabled_child": "持证残疾儿童名册",
     **aid_render.TITLES,
+    **care_layout.TITLES,
 }
 HEADERS: dict[str, dict[str, str]] = {
     "admin_area": {
@@ -213,6 +216,7 @@ HEADERS: dict[str, dict[str, str]] = {
         "is_in_rehabilitation": "康复",
     },
     **aid_render.HEADERS,
+    **care_layout.HEADERS,
 }
 # two-row headers of the Wuzhong workbooks: group title → columns below it
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -246,9 +250,10 @@ NUMBERS: dict[str, frozenset[str]] = {
     "poor_person": frozenset({"poverty_year", "exit_year"}),
     "disabled_child": frozenset({"reference_year"}),
     **aid_render.NUMBERS,
+    **care_layout.NUMBERS,
 }
 #: feeds whose year is a calendar year, not a school year
-CALENDAR_YEAR = {"poor_household", "poor_person", "disabled_child", *aid_render.TITLES}
+CALENDAR_YEAR = {"poor_household", "poor_person", "disabled_child", *aid_render.TITLES, *care_layout.TITLES}
 UNIT_ROWS = {"enrollment_count": "单位:人", "poor_household": "单位:户、人"}
 
 _STAGE = {
@@ -326,7 +331,11 @@ LABELS: dict[str, dict[str, str]] = {
     "disability_grade": {"1": "一级", "2": "二级", "3": "三级", "4": "四级"},
     "change_type_code": {"1": "新设", "2": "更名", "3": "合并", "4": "撤销", "5": "转置", "6": "升格"},
     **aid_render.LABELS,
+    **care_layout.LABELS,
+    "last_grade": GRADE_LABELS,
 }
+# columns whose name means something else in another feed: the labels they take
+LABELS_OF = {("dropout_case", "reason"): "out_of_school_reason"}
 # counties that export digits instead of words for these columns
 DIGIT_COLUMNS = (
     "ethnicity_code",
@@ -505,6 +514,8 @@ def as_text(contract: str, frame: pl.DataFrame, habit: Habit) -> pl.DataFrame:
             text = pl.col(name).dt.strftime(habit.date_format)
         elif dtype == pl.Boolean:
             text = pl.when(pl.col(name)).then(pl.lit("是")).when(~pl.col(name)).then(pl.lit("否")).otherwise(None)
+        elif (contract, name) in LABELS_OF:
+            text = pl.col(name).replace(LABELS[LABELS_OF[contract, name]])
         elif name in LABELS and not (habit.digits and name in DIGIT_COLUMNS):
             text = pl.col(name).replace(LABELS[name])
         else:
@@ -524,6 +535,7 @@ _DAYS = {
     "population_age": (1, "0320"),
     "disabled_child": (1, "0120"),
     **aid_render.DAYS,
+    **care_layout.DAYS,
 }
 
 
@@ -555,7 +567,7 @@ def feed_files(
     names = {c.code: c.name for c in geo.counties} | {"64": "宁夏"}
     order = {c.code: i for i, c in enumerate(geo.counties)} | {"64": 0}
     files: list[FeedFile] = []
-    for contract in FOLDERS if which is None else which:
+    for contract in (c for c in FOLDERS if c in tables) if which is None else which:
         table = tables[contract].with_row_index("_row").with_columns(pl.col("_row").cast(pl.Int64))
         stem = STEMS[contract]
         if contract in {"admin_area", "area_succession"}:

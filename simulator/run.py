@@ -13,8 +13,10 @@ from pathlib import Path
 
 import polars as pl
 
+from simulator.care import add_care
 from simulator.care_cases import care_cases
-from simulator.cases import Case, write_cases
+from simulator.care_truth import care_values
+from simulator.cases import Case, lead_values, write_cases
 from simulator.defects import DEFECT_COLUMNS, Defect, inject
 from simulator.frames import build_frames
 from simulator.geography import Geography
@@ -25,7 +27,10 @@ from simulator.world import World, build_world
 
 TRUTH_FOLDER = ".truth"
 #: what adds to the truth beyond schools, registers and the poverty list
-MORE_VALUES: tuple[MoreValues, ...] = ()
+MORE_VALUES: tuple[MoreValues, ...] = (
+    care_values,
+    lambda table, tables, _: lead_values(table, integrity_cases(tables)),
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,9 @@ def simulate(
     tell("tables: schools, pupils, households, population")
     tables = build_frames(world).tables
     lap("frames")
+    tell("tables: dropouts, care, meals, insurance")
+    tables = add_care(world, tables)
+    lap("care")
     truth = out / TRUTH_FOLDER
     _clear(out)
     areas, villages = areas_of(world.geo), world.geo.current_county()

@@ -121,10 +121,17 @@ class ValueTable:
         denominator: Counts | None,
         subgroup: str = "all",
         groups: dict[str, tuple[str, ...]] | None = None,
+        unknown: tuple[int, ...] = (),
     ) -> None:
-        """Add one variant: counts by (county, year), pooled into every area; a missing cell is 0."""
+        """Add one variant: counts by (county, year), pooled into every area.
+
+        A missing cell is 0; in the ``unknown`` years a feed is missing and both counts are null.
+        """
         for area, counties in (self.areas.members() if groups is None else groups).items():
             for year in self.years:
+                if year in unknown:
+                    self.rows.append((code, variant, area, year, subgroup, basis, None, None))
+                    continue
                 top = sum(numerator.get((c, year), 0) for c in counties)
                 bottom = None if denominator is None else sum(denominator.get((c, year), 0) for c in counties)
                 self.rows.append((code, variant, area, year, subgroup, basis, top, bottom))
