@@ -122,7 +122,6 @@ NUMBERS: dict[str, frozenset[str]] = {
     "match_review": frozenset({"review_year"}),
 }
 LABELS: dict[str, dict[str, str]] = {
-    "term": {"spring": "春季", "autumn": "秋季"},
     "closing_kind": {
         "returned": "复学",
         "home_teaching": "送教上门",

@@ -69,10 +69,15 @@ def _statistics(tables: Tables, cases: int, rng: np.random.Generator) -> pl.Data
         .sort("school_year", "school_code")
     )
     registered = tables["pupil"].group_by("school_year", "school_code").agg(registered=pl.len().cast(pl.Int64))
-    schools = schools.join(registered, on=["school_year", "school_code"]).sort("school_year", "school_code").with_columns(
-        # the first count above the limit, and the last one at it
-        over=pl.col("registered") * (100 + INFLATION_PERCENT) // 100 + 1 - pl.col("counted"),
-        limit=pl.col("registered") * (100 + INFLATION_PERCENT) // 100 - pl.col("counted"),
+    keys = ["school_year", "school_code"]
+    schools = (
+        schools.join(registered, on=keys)
+        .sort(keys)
+        .with_columns(
+            # the first count above the limit, and the last one at it
+            over=pl.col("registered") * (100 + INFLATION_PERCENT) // 100 + 1 - pl.col("counted"),
+            limit=pl.col("registered") * (100 + INFLATION_PERCENT) // 100 - pl.col("counted"),
+        )
     )
     # every school is used once, so that no case hides another
     fits = schools.filter((pl.col("over") <= UNNOTICED) & (pl.col("limit") > 0))

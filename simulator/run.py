@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def simulate(
     tables = add_care(world, tables)
     lap("care")
     truth = out / TRUTH_FOLDER
-    _clear(out)
+    _clear(out, tables)
     areas, villages = areas_of(world.geo), world.geo.current_county()
     wanted = range(first, last + 1)
     tell("truth: every indicator from the tables")
@@ -163,9 +163,9 @@ def integrity_cases(tables: dict[str, pl.DataFrame]) -> list[Case]:
     return care_cases(tables)
 
 
-def _clear(out: Path) -> None:
-    """Remove what an earlier run wrote; other folders below ``out`` stay."""
-    for folder in {*FOLDERS.values(), TRUTH_FOLDER}:
+def _clear(out: Path, tables: Iterable[str]) -> None:
+    """Remove what an earlier run wrote; other folders below ``out`` (reviews by counties) stay."""
+    for folder in {*(FOLDERS[name] for name in tables), TRUTH_FOLDER}:
         if (out / folder).is_dir():
             shutil.rmtree(out / folder)
 
