@@ -32,3 +32,26 @@ nullif(trim(split_part({{ text_list }}, '、', {{ position }})), '')
 {% macro default__is_changed(left_value, right_value) -%}
 {{ left_value }} is distinct from {{ right_value }}
 {%- endmacro %}
+
+{# The first day of a month. #}
+{% macro first_of_month(year, month) -%}
+    {{ return(adapter.dispatch('first_of_month', 'edupa')(year, month)) }}
+{%- endmacro %}
+
+{% macro default__first_of_month(year, month) -%}
+cast(cast({{ year }} as {{ dbt.type_string() }}) || '-' || right('0' || cast({{ month }} as {{ dbt.type_string() }}), 2) || '-01' as date)
+{%- endmacro %}
+
+{# The same day a number of months later; the last of the month where it has no such day. #}
+{% macro months_later(day, months) -%}
+    {{ return(adapter.dispatch('months_later', 'edupa')(day, months)) }}
+{%- endmacro %}
+
+{% macro default__months_later(day, months) -%}
+cast({{ day }} + make_interval(months => cast({{ months }} as integer)) as date)
+{%- endmacro %}
+
+{# The calendar year of a day. #}
+{% macro year_of(day) -%}
+cast(extract(year from {{ day }}) as integer)
+{%- endmacro %}
