@@ -12,7 +12,7 @@ DOC = """
 Takes in every extract below the extract folder, one transaction per file, lets the **arrival gate** judge the
 deliveries up to the evaluation year, then rebuilds staging, core and indicators with their tests.
 Feeds are loaded in waves, those that others refer to first; before the gate, quarantined rows whose reference has
-landed since are released.
+landed since are released, and registered-poor persons whose number is on no roll are matched with pupils.
 
 * The same file again is a no-op; a rejected file does not stop the others; running again resumes.
 * The gate's page lies in the run's folder (`.edupa/runs/<run>/gate_arrival.html`); a block stops the run there.
@@ -95,6 +95,17 @@ def nightly_load() -> None:
         with pipeline.noting_failure(settings, context["run_id"], KIND):
             return pipeline.replay_quarantine(settings)
 
+    @task
+    def match_persons() -> dict[str, object]:
+        """Match registered-poor persons whose ID number is on no roll with pupils."""
+        from edupa import pipeline
+        from edupa.settings import load_settings
+
+        context = get_current_context()
+        settings = load_settings()
+        with pipeline.noting_failure(settings, context["run_id"], KIND):
+            return pipeline.match_persons(settings, context["run_id"])
+
     # a gate's verdict does not change by asking again
     @task(retries=0)
     def arrival_gate() -> dict[str, object]:
@@ -127,7 +138,7 @@ def nightly_load() -> None:
         loaded = load.override(task_id=f"load_{wave}").expand(feed=listed)
         before >> listed
         before = loaded
-    before >> replay_quarantine() >> arrival_gate() >> build_core()
+    before >> replay_quarantine() >> match_persons() >> arrival_gate() >> build_core()
 
 
 nightly_load()

@@ -19,6 +19,7 @@ from edupa.cli_approval import release_approve
 from edupa.cli_common import fail, out, plainly, started
 from edupa.cli_contract import contract_app
 from edupa.cli_disclosure import app as disclosure_app
+from edupa.cli_match import match_app
 from edupa.cli_quarantine import quarantine_app
 from edupa.cli_release import release_app
 from edupa.cli_seal import backup_app, housekeeping_app
@@ -48,6 +49,7 @@ app.add_typer(access_app, name="access")
 app.add_typer(watchdog_app, name="watchdog")
 app.add_typer(contract_app, name="contract")
 app.add_typer(disclosure_app, name="disclosure")
+app.add_typer(match_app, name="match")
 
 
 # --- server -------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from disclosure.policy import PolicyError
     from disclosure.rounding import RoundingKeyError
     from expectations.waivers import WaiverError
-    from ingest import CodeListError, ContractError, LandingDriftError, TokenKeyError
+    from ingest import CodeListError, ContractError, LandingDriftError, MatchingError, TokenKeyError
     from ingest.authoring import AuthoringError
     from ingest.quarantine import QuarantineError
     from warehouse.access import AccessError
@@ -85,6 +85,7 @@ def _expected() -> tuple[type[Exception], ...]:
         ContractError,
         LandingDriftError,
         LockBusyError,
+        MatchingError,
         MigrationError,
         PolicyError,
         QuarantineError,

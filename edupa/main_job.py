@@ -47,6 +47,7 @@ def _plain_nightly(settings: Settings, year: int) -> None:
         for feed in chain.from_iterable(pipeline.list_feeds(settings)):
             pipeline.load_feed(settings, feed)
         pipeline.replay_quarantine(settings)
+        pipeline.match_persons(settings, run_id)
         pipeline.arrival_gate(settings, run_id, year)
         pipeline.build_core(settings, run_id)
     pipeline.end_run(settings, run_id, "nightly_load", "succeeded")

@@ -186,6 +186,42 @@ def replay_quarantine(settings: Settings) -> dict[str, Any]:
     return {"files": len(reports), "released": landed, "refused": sum(item.refusal is not None for item in done)}
 
 
+def match_persons(settings: Settings, run_id: str, *, force: bool = False) -> dict[str, Any]:
+    """Match registered-poor persons whose ID number is on no roll with pupils, by name, birth date, village, guardian.
+
+    Running again does nothing until a feed that it rests on lands something.
+
+    Args:
+        settings: where the warehouse is.
+        run_id: of the run.
+        force: match again also where nothing landed.
+
+    Returns:
+        Counts only, fit for XCom.
+
+    Raises:
+        ingest.MatchingError: its rules contradict the contracts.
+    """
+    import ingest
+
+    report = ingest.match_persons(settings.warehouse, ingest.load_contracts(), run_id=run_id, force=force)
+    if not report.years:
+        say(f"matching: nothing landed since the last run ({report.seconds:.1f} s)")
+    for year in report.years:
+        say(
+            f"matching {year.poverty_year}: {year.left_over:,} persons whose number is on no roll and"
+            f" {year.pupils_left_over:,} pupils on no list, {year.pairs_compared:,} pairs compared: {year.matched:,}"
+            f" matched, {year.review:,} held for review ({year.seconds:.1f} s)"
+        )
+    if report.years:
+        say(f"matching: {len(report.years)} years in {report.seconds:.1f} s, rules {report.engine_version}")
+    return {
+        "matched": sum(year.matched for year in report.years),
+        "review": sum(year.review for year in report.years),
+        "changed": sum(year.changed for year in report.years),
+    }
+
+
 def _gate(
     settings: Settings,
     boundary: Literal["arrival", "candidate"],

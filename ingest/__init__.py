@@ -13,6 +13,8 @@ from ingest.load import (
     load_file,
     record_unrecognized,
 )
+from ingest.match_settings import MatchingError
+from ingest.matching import MatchReport, match_persons
 from ingest.problems import Rejection, file_rules, row_rules
 from ingest.reports import FeedReport, LoadReport
 from ingest.sources import Discovery, Intake, SourceError, SourceSettingsError, discover
@@ -29,6 +31,8 @@ __all__ = [
     "Intake",
     "LandingDriftError",
     "LoadReport",
+    "MatchReport",
+    "MatchingError",
     "Rejection",
     "SourceError",
     "SourceSettingsError",
@@ -44,6 +48,7 @@ __all__ = [
     "load_contracts",
     "load_feed",
     "load_file",
+    "match_persons",
     "read_token_key",
     "record_unrecognized",
     "row_rules",
