@@ -101,7 +101,9 @@ def test_nothing_follows_a_gate_that_did_not_pass(bag: dict[str, Any]) -> None:
     assert nightly["arrival_gate"]["retries"] == annual["candidate_gate"]["retries"] == 0
 
 
-def test_feeds_are_loaded_in_waves_and_quarantine_is_replayed_before_the_gate(bag: dict[str, Any]) -> None:
+def test_feeds_are_loaded_in_waves_and_quarantine_is_replayed_and_persons_matched_before_the_gate(
+    bag: dict[str, Any],
+) -> None:
     tasks = bag["dags"]["nightly_load"]["tasks"]
     last = pipeline.WAVES - 1
     for wave in range(pipeline.WAVES):
@@ -109,7 +111,8 @@ def test_feeds_are_loaded_in_waves_and_quarantine_is_replayed_before_the_gate(ba
         assert f"load_{wave}" in tasks[f"feeds_{wave}"]["downstream"]
         after = "replay_quarantine" if wave == last else f"feeds_{wave + 1}"
         assert tasks[f"load_{wave}"]["downstream"] == [after]
-    assert tasks["replay_quarantine"]["downstream"] == ["arrival_gate"]
+    assert tasks["replay_quarantine"]["downstream"] == ["match_persons"]
+    assert tasks["match_persons"]["downstream"] == ["arrival_gate"]
     assert f"load_{pipeline.WAVES}" not in tasks
 
 

@@ -196,9 +196,7 @@ def _write(made: Province, child: Child, place: int, head: str, draw: random.Ran
         basis = "id_number" if on_list else "surrogate"
         text = on_list or f"surrogate:poor_person\x1f{child.name}\x1f{child.birth}\x1f{child.household}"
         poor = made.known(basis, text, child.name)
-        _list(
-            made, child.household, f"{child.household:08d}{place:02d}", child.village, poor, basis, child.birth, sex
-        )
+        _list(made, child.household, f"{child.household:08d}{place:02d}", child.village, poor, basis, child.birth, sex)
     if not child.on_roll:
         return
     basis = "id_number" if enrolled else "surrogate"

@@ -3,6 +3,7 @@ with
 
 poor_person as (select * from {{ ref('stg_poor_person') }}),
 pupil as (select * from {{ ref('stg_pupil') }}),
+recognition as (select * from {{ ref('stg_aid_recognition') }}),
 pair as (select * from {{ ref('stg_person_pair') }}),
 
 poor as (
@@ -15,12 +16,20 @@ poor as (
     group by poverty_year, person_token
 ),
 
+-- colleges have no register here: who is recognized for aid in a semester studies; the spring belongs to the school
+-- year that began the year before. One row per person: on how many rolls does not matter
 on_roll as (
-    select distinct  -- one row per person: it is on a roll, on how many does not matter here
+    select
         school_start_year,
         person_token
     from pupil
     where person_token is not null
+    union
+    select
+        case when term = 'spring' then aid_year - 1 else aid_year end as school_start_year,
+        person_token
+    from recognition
+    where person_token is not null and stage = 'higher'
 ),
 
 -- a pair is worth what the rolls still say: a pupil who left them, or has a list entry of his own by now, is no match
