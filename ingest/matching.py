@@ -113,7 +113,9 @@ def _decisions(conn: Connection, rules: Rules) -> pl.DataFrame:
             same=sql.Literal(decided.same),
             known=sql.Literal([decided.same, decided.different]),
             table=sql.Identifier("landing", decided.feed),
-            order=sql.SQL(", ").join(sql.SQL("{} desc nulls last").format(sql.Identifier(name)) for name in decided.order),
+            order=sql.SQL(", ").join(
+                sql.SQL("{} desc nulls last").format(sql.Identifier(name)) for name in decided.order
+            ),
         )
     ).fetchall()
     return pl.DataFrame(rows, schema=schema, orient="row")
