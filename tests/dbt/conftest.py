@@ -31,10 +31,12 @@ class Dbt:
     Attributes:
         work: folder for target and logs, outside the repository.
         environment: what the profile reads.
+        project: folder of the project.
     """
 
     work: Path
     environment: dict[str, str] = field(default_factory=dict)
+    project: Path = PROJECT
 
     def call(self, *arguments: str) -> tuple[bool, list[Any]]:
         """Run one command; success and the results of its nodes."""
@@ -48,7 +50,7 @@ class Dbt:
         before = {name: os.environ.get(name) for name in settings}
         os.environ.update(settings)
         try:
-            place = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--quiet"]
+            place = ["--project-dir", str(self.project), "--profiles-dir", str(self.project), "--quiet"]
             result = dbtRunner().invoke([arguments[0], *place, *arguments[1:]])
         finally:
             for name, value in before.items():

@@ -5,6 +5,39 @@ enrollment as (select * from {{ ref('fct_school_enrollment') }}),
 pupil as (select * from {{ ref('fct_enrollment_pupil') }}),
 poor_person as (select * from {{ ref('fct_poverty_person') }}),
 disabled_child as (select * from {{ ref('fct_disabled_child') }}),
+aid_recognition as (select * from {{ ref('fct_aid_recognition') }}),
+aid_payment as (select * from {{ ref('fct_aid_payment') }}),
+student_loan as (select * from {{ ref('fct_student_loan') }}),
+fund_flow as (select * from {{ ref('fct_fund_flow') }}),
+document as (select * from {{ ref('fct_org_document') }}),
+evaluation_year as (select * from {{ ref('dim_evaluation_year') }}),
+area as (select * from {{ ref('dim_area') }}),
+
+-- one file for the whole region: a county that it does not name has none of what it lists
+regional as (
+    select
+        'student_loan' as feed,
+        aid_year as coverage_year,
+        count(*) as row_count
+    from student_loan
+    group by aid_year
+    union all
+    select
+        'fund_ledger' as feed,
+        fiscal_year as coverage_year,
+        count(*) as row_count
+    from fund_flow
+    group by fiscal_year
+    union all
+    -- documents hold for years: a year without new ones is measured by the earlier ones
+    select
+        'policy_document' as feed,
+        evaluation_year.evaluation_year as coverage_year,
+        count(*) as row_count
+    from evaluation_year
+    cross join document
+    group by evaluation_year.evaluation_year
+),
 
 counted as (
     select
@@ -38,6 +71,31 @@ counted as (
         count(*) as row_count
     from disabled_child
     group by county_code, reference_year
+    union all
+    select
+        'aid_recognition' as feed,
+        county_code,
+        aid_year as coverage_year,
+        count(*) as row_count
+    from aid_recognition
+    group by county_code, aid_year
+    union all
+    select
+        'aid_payment' as feed,
+        county_code,
+        aid_year as coverage_year,
+        count(*) as row_count
+    from aid_payment
+    group by county_code, aid_year
+    union all
+    select
+        regional.feed,
+        area.area_code as county_code,
+        regional.coverage_year,
+        regional.row_count
+    from regional
+    cross join area
+    where area.area_level = 'county' and area.is_current
 ),
 
 final as (
