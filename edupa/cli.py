@@ -24,6 +24,7 @@ from edupa.cli_quarantine import quarantine_app
 from edupa.cli_release import release_app
 from edupa.cli_seal import backup_app, housekeeping_app
 from edupa.cli_waiver import waiver_app
+from edupa.cli_worklist import worklist
 from edupa.settings import SAMPLE_SCALE, SAMPLE_SEED, SAMPLE_YEARS, load_settings
 from warehouse.config import LOGIN_ROLES
 from warehouse.connection import connect, dsn
@@ -50,6 +51,7 @@ app.add_typer(watchdog_app, name="watchdog")
 app.add_typer(contract_app, name="contract")
 app.add_typer(disclosure_app, name="disclosure")
 app.add_typer(match_app, name="match")
+app.command("worklist")(worklist)
 
 
 # --- server -------------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ def _expected() -> tuple[type[Exception], ...]:
     """Errors whose sentence tells the user what to do; imported when needed, for the sake of a fast start."""
     from disclosure.policy import PolicyError
     from disclosure.rounding import RoundingKeyError
+    from edupa.worklist import WorklistError
     from expectations.waivers import WaiverError
     from ingest import CodeListError, ContractError, LandingDriftError, MatchingError, TokenKeyError
     from ingest.authoring import AuthoringError
@@ -95,4 +96,5 @@ def _expected() -> tuple[type[Exception], ...]:
         TokenKeyError,
         TransformError,
         WaiverError,
+        WorklistError,
     )

@@ -173,15 +173,25 @@ def connect_parts(
             raise
         raise AuthenticationError(
             f"{parts.host}:{parts.port}, database {parts.database}, does not accept the password of {parts.user}:"
-            " its secret file is not what the server knows; `edupa server start` sets it anew"
+            f" {_remedy(parts.user)}"
         ) from None
 
 
-def _renewed(parts: ConnectionParts, role: str, config: WarehouseConfig) -> ConnectionParts | None:
+def _remedy(user: str) -> str:
+    """What to do about a password that the server refuses, by whose it is."""
+    role = user.removeprefix("edupa_")
+    if user == ADMIN_USER or (role != user and role in LOGIN_ROLES):
+        return "its secret file is not what the server knows; `edupa server start` sets it anew"
+    if role.startswith("county_"):
+        return f"`edupa access rotate {role}` gives the login a new one"
+    return "check the file of that name below the secrets folder, EDUPA_WAREHOUSE_URL or ~/.pgpass"
+
+
+def _renewed(parts: ConnectionParts, secret: str, config: WarehouseConfig) -> ConnectionParts | None:
     """The same with the secret read anew, once it differs; None: it stays what it was."""
     deadline = time.monotonic() + _RENEWAL_S
     while True:
-        password = config.secret(role)
+        password = config.secret(secret)
         if password != parts.password:
             return replace(parts, password=password)
         if time.monotonic() >= deadline:
@@ -206,14 +216,31 @@ def connect(
     """
     config = config or load_config()
     parts = connection_parts(role, config, database=database)
-    name = application_name or f"edupa {role}"
+    return connect_with_secret(
+        parts, role, config, autocommit=autocommit, application_name=application_name or f"edupa {role}"
+    )
+
+
+def connect_with_secret(
+    parts: ConnectionParts,
+    secret: str,
+    config: WarehouseConfig,
+    *,
+    autocommit: bool = False,
+    application_name: str = "edupa",
+) -> psycopg.Connection[tuple[object, ...]]:
+    """Open a connection; refused, it reads the file of the secret again, if there is one, and tries once more.
+
+    Raises:
+        AuthenticationError, psycopg.OperationalError: as connect_parts.
+    """
     try:
-        return connect_parts(parts, autocommit=autocommit, application_name=name)
+        return connect_parts(parts, autocommit=autocommit, application_name=application_name)
     except AuthenticationError:
-        renewed = _renewed(parts, role, config) if config.secret_path(role).exists() else None
+        renewed = _renewed(parts, secret, config) if config.secret_path(secret).is_file() else None
         if renewed is None:
             raise
-        return connect_parts(renewed, autocommit=autocommit, application_name=name)
+        return connect_parts(renewed, autocommit=autocommit, application_name=application_name)
 
 
 def engine(role: str, config: WarehouseConfig | None = None) -> Engine:

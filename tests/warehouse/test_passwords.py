@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from warehouse.access import AccessError
 from warehouse.config import LOGIN_ROLES, WarehouseConfig
 from warehouse.connection import AuthenticationError, connect, connection_parts, dsn, engine
 from warehouse.locks import LockBusyError, writer_lock
+from warehouse.login import connect_as
 from warehouse.migrate import migrate
 from warehouse.passwords import finish_rotation, rotate, write_secret
 
@@ -79,6 +81,41 @@ def test_a_refused_password_names_the_connection_and_no_password(
     with connect("evaluator", wrong) as conn:
         assert conn.execute("select 1").fetchone() == (1,)
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("login", "remedy"),
+    [("edupa_auditor", "edupa server start"), ("edupa_county_longde", "rotate county_longde"), ("zhao", ".pgpass")],
+)
+def test_a_personal_login_is_refused_and_tried_again_like_any_other(
+    warehouse: WarehouseConfig, login: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(connection, "_RENEWAL_S", 0.2)
+    secret = login.removeprefix("edupa_")
+    right = secrets.token_hex(16)
+    with connect("admin", warehouse, autocommit=True) as conn:
+        if login != "edupa_auditor":
+            conn.execute(f"create role {login} login password '{right}' in role edupa_auditor".encode())
+        else:
+            right = warehouse.secret("auditor")
+    own = replace(warehouse, secrets_dir=tmp_path)
+    (tmp_path / secret).write_text("f" * 64)
+    try:
+        with pytest.raises(AuthenticationError) as error:
+            connect_as(login, own)
+        assert login in str(error.value)
+        assert remedy in str(error.value)
+        assert "f" * 64 not in str(error.value) + repr(error.value.__cause__) + repr(error.value.__context__)
+        monkeypatch.setattr(connection, "_RENEWAL_S", 5.0)
+        thread = threading.Thread(target=lambda: (time.sleep(0.1), write_secret(own, secret, right)))
+        thread.start()
+        with connect_as(login, own) as conn:
+            assert conn.execute("select session_user").fetchone() == (login,)
+        thread.join()
+    finally:
+        if login != "edupa_auditor":
+            with connect("admin", warehouse, autocommit=True) as conn:
+                conn.execute(f"drop role {login}".encode())
 
 
 def test_another_refusal_is_not_tried_again(warehouse: WarehouseConfig, monkeypatch: pytest.MonkeyPatch) -> None:
