@@ -8,7 +8,7 @@ narrowed below the policy's width is a finding, and a finding blocks the candida
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -100,6 +100,8 @@ class AuditReport:
         inherited: what earlier releases give away by themselves; nothing in a new release can mend it.
         seconds: time it took.
         rounded: cells of dense indicators, shown rounded; their figures are no exact counts to the attack.
+        repeated: tables (of one indicator and year) that repeat the only ones published of them, audited then under the
+            same policy: there is nothing new to learn, so they are not attacked again.
     """
 
     evaluation_year: int
@@ -118,6 +120,7 @@ class AuditReport:
     inherited: tuple[Finding, ...]
     seconds: float = field(compare=False)
     rounded: int = 0
+    repeated: int = 0
 
     @property
     def passed(self) -> bool:
@@ -131,9 +134,10 @@ class AuditReport:
     def summary(self) -> str:
         """One line."""
         dense = f" {self.rounded} dense cells rounded," if self.rounded else ""
+        again = f" {self.repeated} tables as published and audited before," if self.repeated else ""
         ends = f", narrowest interval {self.narrowest.width:.0f} wide" if self.narrowest else ""
         return (
-            f"{self.cells} sensitive cells, {self.shown} shown, {self.primary} A, {self.secondary} D,{dense}"
+            f"{self.cells} sensitive cells, {self.shown} shown, {self.primary} A, {self.secondary} D,{dense}{again}"
             f" {self.counts} counts attacked{ends}, {len(self.findings)} findings"
         )
 
@@ -143,6 +147,7 @@ class _Tally:
     """What the attacks on all tables have brought so far."""
 
     counts: int = 0
+    repeated: int = 0
     ranges: list[Range] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     inherited: list[Finding] = field(default_factory=list)
@@ -169,6 +174,7 @@ def audit_releases(
     years = sorted({key.evaluation_year for key in rows})
     facts = [*(facts_of_rows(rows, current.region, years[0]) if years else ()), *facts_of_wide(wide, rows)]
     facts += through_gaps(rows, facts, gaps, current.region)
+    audited = {one.release_id for one in earlier if one.policy_sha256 == policy.sha256}
     tally = _Tally()
     for group in groups:
         codes = {one.code for one in group.series}
@@ -177,8 +183,11 @@ def audit_releases(
         for year in years:
             table = {key: cell for key, cell in mine.items() if key.evaluation_year == year}
             before = earlier_tables(group, year, earlier, geography, paths)
-            if any(cell.status != "F" for one in (table, *(t.cells for t in before)) for cell in one.values()):
-                _attack(group, areas, table, before, [fact for fact in facts if fact.key in table], tally)
+            told = [fact for fact in facts if fact.key in table]
+            if not told and _repeats(table, areas, before, audited):
+                tally.repeated += 1
+            elif any(cell.status != "F" for one in (table, *(t.cells for t in before)) for cell in one.values()):
+                _attack(group, areas, table, before, told, tally)
     marks = [cell.status for cell in cells.values()]
     ordered = sorted(tally.ranges, key=lambda one: (one.width, one.cell, one.count))
     return AuditReport(
@@ -197,6 +206,19 @@ def audit_releases(
         findings=tuple(tally.findings),
         inherited=tuple(tally.inherited),
         seconds=round(time.monotonic() - started, 2),
+        repeated=tally.repeated,
+    )
+
+
+def _repeats(
+    table: Mapping[CellKey, Cell], areas: Areas, before: Sequence[EarlierTable], audited: Collection[str | None]
+) -> bool:
+    """Whether a table is word for word the only one published of its indicator and year, by a release audited then."""
+    return (
+        len(before) == 1
+        and before[0].release_id in audited
+        and before[0].areas == areas
+        and before[0].cells == dict(table)
     )
 
 

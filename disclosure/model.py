@@ -36,6 +36,14 @@ class CellKey(NamedTuple):
         )  # fmt: skip
 
 
+class Mark(NamedTuple):
+    """Some of these sums, each with its switch, lies between 1 and threshold - 1."""
+
+    switches: list[int]
+    sums: list[list[int]]
+    threshold: int
+
+
 @dataclass
 class System:
     """Integer unknowns with bounds and linear constraints, built up step by step.
@@ -44,6 +52,7 @@ class System:
         lower: smallest value of each unknown.
         upper: largest value of each unknown; UNBOUNDED where nothing is known.
         rows: constraints as (indices, coefficients, smallest, largest).
+        marks: constraints of which one of several holds.
         cap: no count is larger than this; stands for infinity in constraints with a switch.
     """
 
@@ -51,6 +60,7 @@ class System:
     lower: list[float] = field(default_factory=list)
     upper: list[float] = field(default_factory=list)
     rows: list[tuple[list[int], list[float], float, float]] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
 
     def unknown(self, lower: float = 0, upper: float = UNBOUNDED) -> int:
         """Add an unknown and return its index."""
@@ -78,6 +88,12 @@ class System:
             self.require({**dict.fromkeys(atoms, 1.0), switch: -1.0}, smallest=0)
             self.require({**dict.fromkeys(atoms, 1.0), switch: float(self.cap)}, largest=self.cap + threshold - 1)
         self.require_sum(switches, 1, UNBOUNDED)
+        self.marks.append(Mark(switches, [list(atoms) for atoms in sums], threshold))
+
+    def counts(self) -> list[int]:
+        """Unknowns that are counts of persons: all but the switches."""
+        switches = {switch for mark in self.marks for switch in mark.switches}
+        return [index for index in range(len(self.lower)) if index not in switches]
 
     def matrix(self) -> tuple[sparse.csr_array, np.ndarray, np.ndarray]:
         """Constraints as matrix, smallest and largest right-hand sides."""

@@ -70,6 +70,7 @@ def render(report: AuditReport, utility: Sequence[Utility]) -> str:
                 ("其中以界限代替 of them shown as a bound (≥, ≤)", report.bounds),
                 ("取整公布的密集单元 dense cells, shown rounded", report.rounded),
                 ("受攻击的计数 counts attacked", report.counts),
+                ("与已审计版本完全相同的表 tables as published and audited before", report.repeated),
                 ("一并考虑的以前版本 earlier releases", ", ".join(report.releases) or "无 none"),
                 ("最窄区间 narrowest interval", _range(report.narrowest)),
                 ("最宽区间 widest interval", _range(report.widest)),

@@ -32,12 +32,14 @@ class Release:
         rows: rows of the sensitive indicators (and their gaps), as COLUMNS.
         counties: county -> city.
         region: code of the region.
+        policy_sha256: policy that it was audited under before it was published; None: not known.
     """
 
     release_id: str | None
     rows: list[dict[str, Any]]
     counties: dict[str, str | None]
     region: str | None
+    policy_sha256: str | None = None
 
     def cells(self) -> dict[CellKey, Cell]:
         """Every row as a cell."""
@@ -127,12 +129,13 @@ def read_members(conn: Connection, schema_prefix: str = "") -> dict[str, list[st
     return members
 
 
-def _release(release_id: str | None, rows: list[dict[str, Any]]) -> Release:
+def _release(release_id: str | None, rows: list[dict[str, Any]], policy_sha256: str | None = None) -> Release:
     return Release(
         release_id,
         rows,
         {row["area_code"]: row["parent_area_code"] for row in rows if row["area_level"] == "county"},
         next((row["area_code"] for row in rows if row["area_level"] == "region"), None),
+        policy_sha256,
     )
 
 
@@ -168,14 +171,15 @@ def read_releases(conn: Connection, classes: Sequence[str]) -> list[Release]:
     exists = conn.execute("select to_regclass(%s)", (f"releases.{LONG_MART}",)).fetchone()
     if not (exists and exists[0]):
         return []
-    ids = [
-        str(row[0])
+    known = [
+        (str(row[0]), None if row[1] is None else str(row[1]))
         for row in conn.execute(
-            "select release_id from ledger.release where status <> 'frozen' order by frozen_at, release_id"
+            "select release_id, policy_sha256 from ledger.release where status <> 'frozen'"
+            " order by frozen_at, release_id"
         ).fetchall()
     ]
     table = sql.Identifier("releases", LONG_MART)
     return [
-        _release(name, read_mart(conn, table, classes, sql.SQL("m.release_id = {}").format(sql.Literal(name))))
-        for name in ids
+        _release(name, read_mart(conn, table, classes, sql.SQL("m.release_id = {}").format(sql.Literal(name))), digest)
+        for name, digest in known
     ]

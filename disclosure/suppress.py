@@ -191,6 +191,8 @@ class _Table:
         }
         self.decisions: dict[CellKey, Decision] = {}
         self.small: set[CellKey] = set()
+        #: worlds seen on the way, without their switches: most still agree after the next step
+        self.worlds: list[np.ndarray] = []
 
     def _true_counts(self, cell: Cell) -> dict[str, int]:
         counts = shown_counts(cell)
@@ -245,7 +247,7 @@ class _Table:
         """The true world, where each smallest area is one county of this table."""
         if known.is_linked or any(len(found) != 1 for found in self._county_paths().values()):
             return []
-        world = np.zeros(len(known.system.lower))
+        world = np.zeros(len(known.system.counts()))
         for key, counts in self.true_counts.items():
             if key.area_code not in self._county_paths() or key.subgroup not in self.group.leaves():
                 continue
@@ -258,24 +260,26 @@ class _Table:
         counties = {key.area_code for key, cell in self.cells.items() if cell.area_level == "county"}
         return {area: found for area, found in self.areas.paths.items() if area in counties}
 
-    def narrowed(self, *, whole: bool = False) -> list[Narrowed]:
+    def narrowed(self, *, whole: bool = False, first: bool = False) -> list[Narrowed]:
         """Counts that an outsider could narrow too far, the narrowest first.
 
         Args:
             whole: reason with whole numbers; False: with fractions, which is faster, and with a width that is larger by
                 one, because whole numbers leave less room.
+            first: name one such count only.
         """
         published, width = self.published(), self.group.policy.min_width + (0 if whole else 1)
         try:
             known = know(self.group, self.areas, published, self.earlier)
-            found = narrow(known.system, known.watched, width, known=self.truth(known), whole=whole)
+            self.worlds[:0] = self.truth(known)
+            found = narrow(known.system, known.watched, width, memory=self.worlds, whole=whole, first=first)
         except InfeasibleError:
             known = know(self.group, self.areas, published, self.earlier, same=False)
-            found = narrow(known.system, known.watched, width, whole=whole)
+            found = narrow(known.system, known.watched, width, memory=self.worlds, whole=whole, first=first)
         bad = [
             (name, interval, known.origin[name][1], known.origin[name][2])
             for name, interval in found.items()
-            if interval.width < width
+            if interval.is_exact
         ]
         return sorted(bad, key=lambda item: (round(item[1].width, 6), item[0]))
 
@@ -405,7 +409,7 @@ def _show_what_need_not_be_hidden(table: _Table, needed: set[CellKey]) -> None:
     extra = [key for key, decision in table.decisions.items() if decision.status != "F" and key not in needed]
     for key in sorted(extra, key=lambda key: (-table.weight(table.cells[key]), key)):
         table.decisions[key] = Decision("F")
-        if table.narrowed():
+        if table.narrowed(first=True):
             table.decisions[key] = Decision("D")
 
 
@@ -439,7 +443,7 @@ def _show_marks(table: _Table) -> None:
     for chosen in (marks, {key for key in marks if table.cells[key].area_level == "county"}):
         for key in chosen:
             table.decisions[key] = Decision("A")
-        if not table.narrowed():
+        if not table.narrowed(first=True):
             return
         for key in chosen:
             table.decisions[key] = Decision("D")

@@ -222,3 +222,26 @@ def test_a_cell_hidden_before_and_shown_later_is_a_finding() -> None:
         "conf_status": "F", "verdict": "no_target",
     }  # fmt: skip
     assert not audit(rows, earlier=earlier).passed
+
+
+def test_what_was_audited_as_it_stands_is_not_attacked_again_and_whatever_differs_is() -> None:
+    rows = long_mart()
+    same = [Release("2020.1.0", [dict(row) for row in rows.values()], PARENTS, "64", POLICY.sha256)]
+    first, again = audit(rows), audit(rows, earlier=same)
+    assert (first.repeated, again.repeated) == (0, 2)
+    assert (again.counts, again.findings) == (0, ())
+    # published under another policy, or under one that nobody knows
+    for digest in ("other", None):
+        other = [Release("2020.1.0", list(same[0].rows), PARENTS, "64", digest)]
+        assert audit(rows, earlier=other).counts == first.counts
+    # a column beside the same cells gives one of them away
+    leak_prior(rows)
+    leaked = audit(rows, earlier=same)
+    assert leaked.repeated == 1
+    assert "640101" in {one.area_code for one in leaked.findings}
+    # another release showed other figures in between
+    moved = long_mart()
+    place = next(key for key, row in moved.items() if row["conf_status"] == "F" and key.area_code == "64")
+    moved[place] |= {"numerator": moved[place]["numerator"] - 1}
+    both = [*same, Release("2020.1.1", list(moved.values()), PARENTS, "64", POLICY.sha256)]
+    assert audit(long_mart(), earlier=both).repeated == 1
