@@ -136,12 +136,12 @@ def _overage_pupils(tables: Tables, cases: int, rng: np.random.Generator) -> Tab
     )
     chosen = _picked(single, cases + 1, rng)
     taken = set(pupil["id_number"].drop_nulls()) | set(tables["poor_person"]["id_number"].drop_nulls())
-    result = tables
+    changes = {}
     for k, row in enumerate(chosen.to_dicts()):
         age = HIGHEST_AGE["junior"] + (1 if k < cases else 0)
         born = _born(row["birth_date"], int(row["school_year"]) - age)
-        result = with_new_number(result, row["_token"], new_number(row["id_number"], born, taken), born)
-    return result
+        changes[row["_token"]] = (new_number(row["id_number"], born, taken), born)
+    return with_new_numbers(tables, changes)
 
 
 def _born(known: date, year: int) -> date:
@@ -162,22 +162,28 @@ def new_number(number: str, born: date, taken: set[str]) -> str:
         serial = (serial + 2) % 1000
 
 
-def with_new_number(tables: Tables, token: str, number: str, born: date) -> Tables:
-    """Give a person another birth date and the ID and student number that go with it, in every table."""
-    mine = pl.col("_token") == token
+def with_new_numbers(tables: Tables, changes: dict[str, tuple[str, date]]) -> Tables:
+    """Give persons another birth date and the ID and student number that go with it, in every table.
+
+    Args:
+        tables: canonical tables.
+        changes: by token the new ID number and birth date.
+    """
+    numbers = {token: number for token, (number, _) in changes.items()}
+    students = {"G" + token: "G" + number for token, number in numbers.items()}
+    births = {token: born for token, (_, born) in changes.items()}
     result = {}
     for name, table in tables.items():
         if "_token" not in table.columns or "id_number" not in table.columns:
             result[name] = table
             continue
-        new = {"id_number": pl.lit(number), "_token": pl.lit(number)}
+        new = [pl.col("id_number").replace(numbers), pl.col("_token").replace(numbers)]
         if "student_number" in table.columns:
-            new["student_number"] = pl.lit("G" + number)
+            new.append(pl.col("student_number").replace(students))
         if "birth_date" in table.columns:
-            new["birth_date"] = pl.lit(born)
-        result[name] = table.with_columns(
-            pl.when(mine).then(value).otherwise(pl.col(column)).alias(column) for column, value in new.items()
-        )
+            born = pl.col("_token").replace_strict(births, default=pl.col("birth_date"), return_dtype=pl.Date)
+            new.append(born.alias("birth_date"))
+        result[name] = table.with_columns(new)
     return result
 
 

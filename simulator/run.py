@@ -20,6 +20,7 @@ from simulator.cases import Case, lead_values, write_cases
 from simulator.defects import DEFECT_COLUMNS, Defect, inject
 from simulator.frames import build_frames
 from simulator.geography import Geography
+from simulator.id_damage import damage_ids, person_match, with_lookalikes
 from simulator.plan import YEARS
 from simulator.render import FOLDERS, FeedFile, feed_files
 from simulator.truth import Areas, MoreValues, indicator_values, out_of_school, primary_rows
@@ -76,6 +77,7 @@ def simulate(
     years: tuple[int, int] = (YEARS[0], YEARS[-1]),
     seed: int = 20160615,
     defects: bool = False,
+    damaged_id_share: float = 0.0,
     progress: Callable[[str], None] | None = None,
 ) -> SimulationReport:
     """Write the sample province below ``out`` and its truth below ``out/.truth``.
@@ -86,11 +88,15 @@ def simulate(
         years: first and last evaluation year, within 2015-2020.
         seed: the same arguments give byte-identical files.
         defects: inject the defects and write their manifest.
+        damaged_id_share: share of the registered-poor pupils whose ID number no longer joins list and register; the
+            indicator values of the truth are then those of the true persons.
         progress: called with one sentence per step.
 
     Raises:
-        ValueError: a year outside 2015-2020, a reversed pair, or a scale outside (0, 1].
+        ValueError: a year outside 2015-2020, a reversed pair, a scale outside (0, 1], or a share outside [0, 1].
     """
+    if not 0 <= damaged_id_share <= 1:
+        raise ValueError(f"the share of damaged ID numbers must lie within 0 and 1, not {damaged_id_share:g}")
     first, last = years
     if not YEARS[0] <= first <= last <= YEARS[-1]:
         raise ValueError(f"years must lie within {YEARS[0]}-{YEARS[-1]} in order, not {first}-{last}")
@@ -109,6 +115,9 @@ def simulate(
     lap("world")
     tell("tables: schools, pupils, households, population")
     tables = build_frames(world).tables
+    lookalikes: dict[str, str] = {}
+    if damaged_id_share:
+        tables, lookalikes = with_lookalikes(tables, scale, seed)
     lap("frames")
     tell("tables: dropouts, care, meals, insurance")
     tables = add_care(world, tables)
@@ -120,6 +129,10 @@ def simulate(
     tell("truth: every indicator from the tables")
     clean = indicator_values(tables, areas, villages, wanted, MORE_VALUES)
     lap("truth")
+    damage: dict[str, str] = {}
+    if damaged_id_share:
+        tell("ID numbers: lost and mistyped")
+        tables, damage = damage_ids(tables, damaged_id_share, seed, lookalikes)
     tell("files: formats and habits of 22 counties")
     files = feed_files(tables, world.geo, years)
     lap("render")
@@ -149,6 +162,8 @@ def simulate(
     lap("write")
     tell(f"wrote {len(hashes)} files")
     _write_truth(truth, world, survivors, clean, dirty, manifest, wanted)
+    matches = person_match(survivors, damage, lookalikes)
+    _write_values(truth / "person_match.csv", matches.filter(pl.col("poverty_year").is_between(first, last)))
     report = SimulationReport(
         out, truth, scale, years, seed, defects, len(hashes), rows, len(manifest), len({d.defect_id for d in manifest}),
         seconds,
