@@ -23,7 +23,7 @@ VISITED = (0.86, 0.999)
 # share that wanted to board and found no place
 REFUSED_LEFT_BEHIND = (0.03, 0.002)
 REFUSED_OTHER = (0.12, 0.05)
-CLOSED_PER_TERM = 0.003
+CLOSED_PER_TERM = 0.001
 OTHER_CHILDREN_SHARE = 0.004
 COUNTED_STAGES = ("primary", "junior", "special")
 FIRST_CUT_OFF = {"spring": (3, 15), "autumn": (10, 15)}

@@ -66,7 +66,13 @@ def nutrition_months(world: World, tables: dict[str, pl.DataFrame]) -> pl.DataFr
         for place, (month, days) in enumerate(SCHOOL_DAYS.items()):
             register = year - (month < 9)
             start = pl.col("_since") + pl.col("_late").cast(pl.Int64)
-            rows = served.filter((pl.col("school_year") == register) & (start <= year)).sort("school_code")
+            # schools closed in summer have left no report of their last spring
+            still = served.filter(pl.col("school_year") == year).select("school_code")
+            rows = (
+                served.filter((pl.col("school_year") == register) & (start <= year))
+                .join(still, on="school_code", how="semi")
+                .sort("school_code")
+            )
             if rows.height:
                 parts.append(_month(rows, year, month, place, days, rng))
     return (

@@ -20,6 +20,7 @@ from simulator.truth import aged
 Tables = dict[str, pl.DataFrame]
 DAMAGES = ("no_number", "wrong_number", "register_without_number")
 VARIANT_SHARE = 0.25
+NAMES = ("pupil_name", "person_name", "student_name", "child_name")
 LIKE_DAYS = 400
 #: prefix of the numbers given by schools to pupils without ID; no sample ID carries it
 NO_ID_PREFIX = "649900"
@@ -51,21 +52,31 @@ def with_lookalikes(tables: Tables, scale: float, seed: int) -> tuple[Tables, di
             if first is None or not _alike(first, row, kind):
                 waiting[tuple(row[k] for k in keys)] = row
                 continue
-            born = first["birth_date"]
+            # the younger one becomes as old as the other, so that nobody is listed before being born
+            elder, younger = sorted((first, row), key=lambda person: str(person["birth_date"]))
+            born, token = elder["birth_date"], str(younger["_token"])
             assert isinstance(born, date)
-            numbers[row["_token"]] = (new_number(row["id_number"], born, taken), born)
+            numbers[token] = (new_number(token, born, taken), born)
             if kind == "namesake":
-                names[row["_token"]] = str(first["pupil_name"])
-            kinds[str(first["_token"])] = kinds[numbers[row["_token"]][0]] = kind
-            used |= {str(first["_token"]), row["_token"]}
+                names[token] = str(elder["pupil_name"])
+            kinds[str(elder["_token"])] = kinds[numbers[token][0]] = kind
+            used |= {str(elder["_token"]), token}
             del waiting[tuple(row[k] for k in keys)]
             found += 1
-    changed = dict(tables)
-    for table, column in (("pupil", "pupil_name"), ("poor_person", "person_name")):
-        changed[table] = changed[table].with_columns(
-            pl.col("_token").replace_strict(names, default=pl.col(column), return_dtype=pl.String).alias(column)
-        )
-    return with_new_numbers(changed, numbers), kinds
+    return with_new_numbers(_renamed(tables, names), numbers), kinds
+
+
+def _renamed(tables: Tables, names: dict[str, str]) -> Tables:
+    """Give persons another name, wherever they are named."""
+    result = dict(tables)
+    for table, frame in tables.items():
+        if "_token" in frame.columns:
+            result[table] = frame.with_columns(
+                pl.col("_token").replace_strict(names, default=pl.col(column), return_dtype=pl.String).alias(column)
+                for column in frame.columns
+                if column in NAMES
+            )
+    return result
 
 
 def _alike(first: dict[str, object], second: dict[str, object], kind: str) -> bool:

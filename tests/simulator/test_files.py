@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from simulator import SimulationReport, simulate
+from simulator.cases import CASE_COLUMNS
 from simulator.defects import ROWS_PER_QUARANTINE, ROWS_PER_UNKNOWN
 from simulator.geography import Geography
 from simulator.render import FOLDERS, GB18030_COUNTIES, HEADERS, UTF8_COUNTIES
@@ -107,15 +108,24 @@ def test_years_outside_the_plan_are_refused(tmp_path: Path, years: tuple[int, in
         simulate(tmp_path / "x", scale=SCALE, years=years, seed=1)
 
 
+@pytest.mark.parametrize("share", [-0.01, 1.01])
+def test_shares_outside_0_and_1_are_refused(tmp_path: Path, share: float) -> None:
+    with pytest.raises(ValueError, match="share of damaged ID numbers must lie within 0 and 1"):
+        simulate(tmp_path / "x", scale=SCALE, seed=1, damaged_id_share=share)
+
+
 def test_other_folders_of_the_extract_root_stay(tmp_path: Path) -> None:
     root = tmp_path / "extracts"
     (root / "E06_教职工").mkdir(parents=True)
     (root / "E06_教职工" / "note.txt").write_text("kept", encoding="utf-8")
+    (root / "E33_线索核查").mkdir()
+    (root / "E33_线索核查" / "review.csv").write_text("filled in by a county", encoding="utf-8")
     stale = root / "E04_学籍" / "old.csv"
     stale.parent.mkdir()
     stale.write_text("old", encoding="utf-8")
     simulate(root, scale=SCALE, seed=SEED, years=(2020, 2020))
     assert (root / "E06_教职工" / "note.txt").read_text(encoding="utf-8") == "kept"
+    assert (root / "E33_线索核查" / "review.csv").exists()
     assert not stale.exists()
 
 
@@ -398,6 +408,21 @@ def test_lost_children_table_agrees_with_the_indicator(damaged: SimulationReport
         .sum()
     )
     assert lost.height == total > 0
+
+
+def test_cases_of_integrity_stand_in_one_file(damaged: SimulationReport) -> None:
+    cases = pl.read_csv(damaged.truth / "integrity_cases.csv", schema_overrides={"county_code": pl.String})
+    assert cases.columns == list(CASE_COLUMNS)
+    counted = cases.group_by("rule", "is_near_miss").len()
+    for rule in ("I08", "I09", "I11", "I12", "I19", "I22"):
+        found = dict(counted.filter(pl.col("rule") == rule).select("is_near_miss", "len").iter_rows())
+        assert found[0] >= 2, rule
+        assert found[1] >= 1, rule
+    key = ["rule", "case_kind", "year", "county_code", "subject"]
+    assert cases.select(key).is_unique().all()
+    rolls = pl.read_csv(damaged.truth / "dual_rolls.csv", schema_overrides={"id_number": pl.String})
+    twice = rolls.select("school_year", "id_number").unique().height
+    assert cases.filter((pl.col("rule") == "I12") & (pl.col("is_near_miss") == 0)).height == twice
 
 
 def test_pupils_in_two_schools_have_one_primary_roll(clean: SimulationReport) -> None:
