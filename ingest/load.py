@@ -370,7 +370,9 @@ class FeedLoader:
         self._vault.begin(many=is_large)
         versions = Versions(self._conn, contract, load_id, table.sheet, known=known, many=is_large)
         new_keys: list[Hashes] = []
-        with closing(ahead(map(checker.check, table.batches))) as batches:
+        checked_batches = (checker.check(batch) for batch in table.batches)
+        # a thread of its own for a file of one batch costs more than it saves
+        with closing(ahead(checked_batches) if arrived.size >= LEAST_BYTES else checked_batches) as batches:
             for checked in batches:
                 landed = versions.add(checked.rows, checked.known_keys)
                 identities = checked.vault

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from pathlib import PurePosixPath
+from functools import lru_cache
 from typing import Any
 
 from ingest.contract import Contract
@@ -36,9 +36,10 @@ class FileName:
     rank: Rank
 
 
+@lru_cache(1 << 14)
 def base_name(name: str) -> str:
     """Last part of a relative name, in an archive or not, in composed Unicode."""
-    return unicodedata.normalize("NFC", PurePosixPath(name.replace(MEMBER, "/")).name)
+    return unicodedata.normalize("NFC", name.replace(MEMBER, "/").rstrip("/").rpartition("/")[2])
 
 
 def parse_name(name: str, contract: Contract, today: date | None = None) -> FileName:

@@ -103,9 +103,12 @@ class LocalFiles:
         """Every file below the folder; ``refused`` then holds the links that lead outside."""
         entries, refused = [], []
         resolved = self.root.resolve()
-        for path in sorted(self.root.rglob("*")) if self.root.is_dir() else ():
-            name = path.relative_to(self.root).as_posix()
-            if _is_ignored(PurePosixPath(name)) or not path.is_file():
+        # plain strings: every feed lists the whole folder, and a path object costs more than looking at its file
+        top = len(os.path.join(self.root, ""))  # noqa: PTH118
+        found = (os.path.join(folder, file)[top:] for folder, _, files in os.walk(self.root) for file in files)  # noqa: PTH118
+        for name in sorted(found, key=lambda name: name.split("/")):
+            path = self.root / name
+            if _is_ignored(name) or not path.is_file():
                 continue
             if path.is_symlink() and not path.resolve().is_relative_to(resolved):
                 error = FileRejectedError("file.name", "a link that leads outside", detail_zh="指向目录之外的链接")
@@ -147,8 +150,9 @@ class LocalFiles:
         """Nothing is open."""
 
 
-def _is_ignored(path: PurePosixPath) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts) or path.name.startswith("~$")
+def _is_ignored(name: str) -> bool:
+    parts = name.split("/")
+    return any(part.startswith((".", "__MACOSX")) for part in parts) or parts[-1].startswith("~$")
 
 
 def _order(name: str, contract: Contract) -> tuple[int, object, str]:
@@ -251,11 +255,10 @@ class Intake:
             return found
         shelf = _Shelf(source)
         for entry in source.entries():
-            path = PurePosixPath(entry.name)
-            if _is_ignored(path):
+            if _is_ignored(entry.name):
                 continue
             shelf.carriers[entry.name] = entry
-            suffix = path.suffix.lower()
+            suffix = PurePosixPath(entry.name).suffix.lower()
             if suffix in PARTIAL_SUFFIXES:
                 shelf.partial.append(entry.name)
             elif suffix == DONE_SUFFIX:
@@ -289,7 +292,7 @@ class Intake:
         except FileGrowingError:
             shelf.partial.append(entry.name)
             return []
-        return [f"{entry.name}{MEMBER}{name}" for name in names if not _is_ignored(PurePosixPath(name))]
+        return [f"{entry.name}{MEMBER}{name}" for name in names if not _is_ignored(name)]
 
     def _read_manifest(self, shelf: _Shelf, name: str) -> tuple[ManifestEntry, ...]:
         try:
@@ -374,7 +377,11 @@ class Intake:
                 if feed_found is not None and self.source_of(feed_found) is source:
                     missing.setdefault(feed_found, []).append(name)
         ordered = {
-            feed: tuple(sorted(found, key=lambda name, c=self.contracts[feed]: _order(name, c)))  # type: ignore[misc]
+            feed: tuple(
+                sorted(found, key=lambda name, c=self.contracts[feed]: _order(name, c))  # type: ignore[misc]
+                if feed in wanted
+                else found
+            )
             for feed, found in offered.items()
         }
         announced = {feed: tuple(sorted(names)) for feed, names in missing.items()}
