@@ -10,8 +10,11 @@ import polars as pl
 
 from simulator.aid_documents import policy_documents
 from simulator.aid_due import Tables, due_rows, persons_of_semesters
+from simulator.aid_funds import fund_ledger
+from simulator.aid_loans import student_loans
 from simulator.aid_payments import COVERED_PERSONS, numbered, paid_rows, with_missed
-from simulator.aid_people import at_college, identities, recognize, with_absent_youths, with_colleges
+from simulator.aid_people import at_college, identities, recognition_rows, recognize, with_absent_youths, with_colleges
+from simulator.aid_plant import plant_payments
 from simulator.plan import YEARS
 from simulator.truth import primary_rows
 from simulator.world import World
@@ -55,7 +58,14 @@ def add_aid(world: World, tables: Tables) -> Tables:
     tables["aid_recognition"] = recognize(persons, students, who, seed)
     persons = persons_of_semesters(tables, now, primary)
     due = with_missed(due_rows(persons, documents, counties, plan_counties), seed)
-    tables["aid_payment"] = numbered(paid_rows(due, who, tables, seed))
+    paid = paid_rows(due, who, tables, seed)
+    paid, more = plant_payments(paid, persons, who, primary, tables, world.plan.scale, seed)
+    tables["aid_payment"] = numbered(paid)
+    tables["aid_recognition"] = pl.concat([tables["aid_recognition"], recognition_rows(more)]).sort(
+        "aid_year", "county_code", "term", "school_code", "student_number"
+    )
+    tables["student_loan"] = student_loans(tables, students, who, now, seed)
+    tables["fund_ledger"] = fund_ledger(tables, primary, geo, world.plan.scale, seed)
     return tables
 
 

@@ -23,8 +23,8 @@ EXITS = ("withdrawal", "death", "emigration", "graduation")
 PAYMENT_COLUMNS = (
     "aid_year", "county_code", "term", "payment_number", "batch_number", "school_code", "student_number",
     "student_name", "id_type", "id_number", "entitlement_code", "payment_type", "standard_yuan", "amount_yuan",
-    "paid_on", "card_number", "cardholder_id_number", "cardholder_relation", "is_reversed", "_token", "_rule", "_kind",
-    "_near", "_file_county", "_file_year",
+    "paid_on", "card_number", "cardholder_id_number", "cardholder_relation", "is_reversed", "_token", "_file_county",
+    "_file_year",
 )  # fmt: skip
 
 
@@ -87,16 +87,16 @@ def paid_rows(due: pl.DataFrame, who: pl.DataFrame, tables: Tables, seed: int) -
     rng = np.random.default_rng([seed, 96])
     back = due["missed"].to_numpy() & (rng.random(due.height) < CAME_BACK) & due["is_matched"].to_numpy()
     rows = due.with_columns(is_reversed=pl.Series(back)).filter(~pl.col("missed") | pl.col("is_reversed"))
-    return _finish(_at_their_school(_dated(rows), tables), who)
+    return finished(_at_their_school(dated(rows), tables), who)
 
 
-def _dated(rows: pl.DataFrame) -> pl.DataFrame:
+def dated(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the day on which the county usually waives or pays (``paid_on``); needs ``school_county``."""
     waived = pl.col("entitlement_code").is_in([code for code, item in ITEM.items() if item.waived])
     autumn = pl.col("term") == AUTUMN
     shift = pl.col("school_county").cast(pl.Int64) % 23
     year = pl.col("aid_year")
     return rows.with_columns(
-        is_waiver=waived,
         paid_on=pl.when(waived & autumn)
         .then(pl.date(year, 9, 3 + shift))
         .when(waived)
@@ -166,37 +166,48 @@ def _at_their_school(rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
     )
 
 
-def card_numbers(place: pl.Expr) -> pl.Expr:
-    """Return an invented card number of 19 digits for each whole number."""
-    return pl.format("6229{}", ((place.cast(pl.Int64) * 733_007_751_851 + 271_828) % CARD_DIGITS).cast(pl.String)
-                     .str.zfill(15))  # fmt: skip
+def card_numbers(owner: pl.Expr) -> pl.Expr:
+    """Return the invented card number (19 digits) of an ID number, or of a token ``s`` and a whole number."""
+    number = pl.when(owner.str.starts_with("s")).then(owner.str.slice(1)).otherwise(owner.str.slice(2, 15))
+    return pl.concat_str(
+        pl.lit("6229"), ((number.cast(pl.Int64) * 7919 + 271_828) % CARD_DIGITS).cast(pl.String).str.zfill(15)
+    )
 
 
-def _finish(rows: pl.DataFrame, who: pl.DataFrame) -> pl.DataFrame:
-    """Add the person, the card and the amount."""
+def finished(rows: pl.DataFrame, who: pl.DataFrame) -> pl.DataFrame:
+    """Add the person, the card and the amount.
+
+    Args:
+        rows: ``aid_year``, ``term``, ``_token``, ``entitlement_code``, ``county_code``, ``school_code``, ``paid_on``,
+            ``is_reversed``.
+        who: as of :func:`simulator.aid_people.identities`.
+    """
     rows = rows.join(who, on="_token", how="left", maintain_order="left")
-    young = pl.col("stage").is_in(["preschool", "primary", "junior"]) & pl.col("guardian_id_number").is_not_null()
+    item = pl.col("entitlement_code")
+    stage = item.replace_strict({code: rule.stage for code, rule in ITEM.items()})
+    waived = item.is_in([code for code, rule in ITEM.items() if rule.waived])
+    young = stage.is_in(["preschool", "primary", "junior"]) & pl.col("guardian_id_number").is_not_null()
     child = pl.col("_token").rank("dense").over("guardian_id_number")
     by_guardian = young & (child <= CARDS_OF_A_GUARDIAN)
-    item = pl.col("entitlement_code")
     kind = (
         pl.when((item == "EN07D") & pl.col("county_code").str.starts_with("6401"))
         .then(pl.lit("offset"))
-        .when("is_waiver")
+        .when(waived)
         .then(pl.lit("waiver"))
         .when(item == "EN10B")
         .then(pl.lit("campus_card"))
         .otherwise(pl.lit("card"))
     )
+    yuan = item.replace_strict({code: rule.yuan for code, rule in ITEM.items()}, return_dtype=pl.Int64)
     rows = rows.with_columns(
-        payment_type=kind, owner=pl.when(by_guardian).then("guardian_id_number").otherwise("_token")
+        payment_type=kind,
+        standard_yuan=yuan,
+        amount_yuan=yuan,
+        owner=pl.when(by_guardian).then("guardian_id_number").otherwise("_token"),
     )
-    on_card = pl.col("payment_type") == "card"
-    own = pl.col("owner") == pl.col("_token")
+    on_card, own = pl.col("payment_type") == "card", pl.col("owner") == pl.col("_token")
     return rows.with_columns(
-        standard_yuan=pl.col("yuan"),
-        amount_yuan=pl.col("yuan"),
-        card_number=pl.when(on_card).then(card_numbers(pl.col("owner").rank("dense"))),
+        card_number=pl.when(on_card).then(card_numbers(pl.col("owner"))),
         cardholder_id_number=pl.when(on_card & own).then("id_number").when(on_card).then("owner"),
         cardholder_relation=pl.when(on_card & own)
         .then(pl.lit("self"))
@@ -204,10 +215,7 @@ def _finish(rows: pl.DataFrame, who: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("guardian"))
         .when(on_card)
         .then(pl.lit("parent")),
-        _rule=pl.lit(None, dtype=pl.String),
-        _kind=pl.lit(None, dtype=pl.String),
-        _near=pl.lit(False),
-    ).drop("owner", "guardian_id_number", "is_waiver", "yuan", "missed", "tier")
+    ).drop("owner")
 
 
 def numbered(rows: pl.DataFrame) -> pl.DataFrame:

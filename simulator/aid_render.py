@@ -5,6 +5,8 @@ from __future__ import annotations
 FOLDERS = {
     "aid_recognition": "E10_资助对象认定",
     "aid_payment": "E11_资助发放",
+    "student_loan": "E13_生源地贷款",
+    "fund_ledger": "E15_资金",
     "policy_document": "E25_政策文件",
 }
 STEMS = {

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
+from simulator.aid_cases import aid_cases
+from simulator.aid_truth import aid_values
 from simulator.care import add_care
 from simulator.care_cases import care_cases
 from simulator.care_truth import care_values
@@ -29,6 +31,7 @@ from simulator.world import World, build_world
 TRUTH_FOLDER = ".truth"
 #: what adds to the truth beyond schools, registers and the poverty list
 MORE_VALUES: tuple[MoreValues, ...] = (
+    aid_values,
     care_values,
     lambda table, tables, _: lead_values(table, integrity_cases(tables)),
 )
@@ -175,7 +178,7 @@ def simulate(
 
 def integrity_cases(tables: dict[str, pl.DataFrame]) -> list[Case]:
     """Return the cases of every rule in the tables."""
-    return care_cases(tables)
+    return [*care_cases(tables), *aid_cases(tables)]
 
 
 def _clear(out: Path, tables: Iterable[str]) -> None:
