@@ -54,7 +54,6 @@ def add_aid(world: World, tables: Tables) -> Tables:
     rolls = tables["pupil"].select("_token", start="school_year").unique()
     away = pl.concat([rolls, students.select("_token", "start").unique()]).unique()
     tables["poor_person"] = with_absent_youths(tables["poor_person"], away, room, seed)
-    persons = persons_of_semesters(_no_recognition(tables), now, primary)
     tables["aid_recognition"] = recognize(persons, students, who, seed)
     persons = persons_of_semesters(tables, now, primary)
     due = with_missed(due_rows(persons, documents, counties, plan_counties), seed)

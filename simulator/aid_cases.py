@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from simulator.aid_due import (
     ROW,
     SEMESTER,
     Tables,
+    covered_keys,
     due_rows,
     listed_poor,
     persons_of_semesters,
@@ -39,7 +41,7 @@ def aid_cases(tables: Tables) -> list[Case]:
     primary = primary_rows(tables["pupil"], tables["student_event"])
     paid = _paid(tables)
     absent, dead = _absent(paid, tables), _dead(paid, tables)
-    due = _due(tables, now, primary)
+    due = due_of(tables, now, primary)
     return [
         *_paid_twice(paid, tables["aid_payment"]),
         *_persons(absent, "I02", "amount"),
@@ -219,15 +221,11 @@ def _not_poor(
     yield from _near(_items(own.join(exited, on=["start", "_token"], how="semi")), "I04", "exited_household")
 
 
-def _due(tables: Tables, now: pl.DataFrame, primary: pl.DataFrame) -> pl.DataFrame:
+def due_of(tables: Tables, now: pl.DataFrame, primary: pl.DataFrame) -> pl.DataFrame:
+    """Return what is due in the whole province, with the raw key ``number`` of the person."""
     county = tables["admin_area"].filter(pl.col("area_level") == "县")
     plan = county.filter(pl.col("is_plan_county"))["area_code"].to_list()
     persons = persons_of_semesters(tables, now, primary)
-    return due_rows(persons, tables["policy_document"], county["area_code"].to_list(), plan)
-
-
-def _not_paid(due: pl.DataFrame, paid: pl.DataFrame, tables: Tables) -> Iterator[Case]:
-    """I05: due by the plan's words and not paid; who died or left before the cut-off is owed nothing."""
     numbers = pl.concat(
         [
             tables["pupil"].select("_token", number=pl.coalesce("id_number", "student_number")),
@@ -235,8 +233,29 @@ def _not_paid(due: pl.DataFrame, paid: pl.DataFrame, tables: Tables) -> Iterator
             tables["aid_recognition"].select("_token", number=pl.coalesce("id_number", "student_number")),
         ]
     ).unique("_token", keep="first", maintain_order=True)
-    strict = due.filter("strict").join(numbers, on="_token", how="left", maintain_order="left")
-    strict = strict.with_columns(county_code="school_county", amount="yuan")
+    due = due_rows(persons, tables["policy_document"], county["area_code"].to_list(), plan)
+    return due.join(numbers, on="_token", how="left", maintain_order="left")
+
+
+def write_due(truth: Path, tables: Tables, years: range) -> None:
+    """Write ``entitlements_due.csv``, and ``missed_aid.csv`` with what is due by the plan's words and has not come."""
+    primary = primary_rows(tables["pupil"], tables["student_event"])
+    due = due_of(tables, villages_now(tables), primary).filter(pl.col("aid_year").is_between(years[0], years[-1]))
+    paid = covered_keys(tables["aid_payment"]).with_columns(is_covered=pl.lit(1))
+    rows = due.join(paid, on=ROW, how="left", maintain_order="left").select(
+        "aid_year", "term", "number", "entitlement_code", "stage", "grade", home_county_code="home",
+        school_county_code="school_county", school_code="school_code", standard_yuan="yuan",
+        is_due_plan_strict=pl.col("strict").cast(pl.Int64), is_matched=pl.col("is_matched").cast(pl.Int64),
+        is_covered=pl.col("is_covered").fill_null(0), paid_yuan=pl.col("paid_yuan").fill_null(0),
+    ).sort("aid_year", "term", "number", "entitlement_code")  # fmt: skip
+    missed = rows.filter((pl.col("is_due_plan_strict") == 1) & (pl.col("is_covered") == 0))
+    for name, frame in (("entitlements_due.csv", rows), ("missed_aid.csv", missed)):
+        frame.write_csv(truth / name, line_terminator="\n")
+
+
+def _not_paid(due: pl.DataFrame, paid: pl.DataFrame, tables: Tables) -> Iterator[Case]:
+    """I05: due by the plan's words and not paid; who died or left before the cut-off is owed nothing."""
+    strict = due.filter("strict").with_columns(county_code="school_county", amount="yuan")
     missing = strict.join(paid.select(ROW), on=ROW, how="anti", maintain_order="left")
     event = _approved(tables).select("_token", "event_type", "event_date", "to_school_code")
     begin, day = pl.date(pl.col("start"), 9, 1), pl.col("event_date")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from simulator.aid_cases import aid_cases
+from simulator.aid_cases import aid_cases, write_due
 from simulator.aid_truth import aid_values
 from simulator.care import add_care
 from simulator.care_cases import care_cases
@@ -30,11 +30,7 @@ from simulator.world import World, build_world
 
 TRUTH_FOLDER = ".truth"
 #: what adds to the truth beyond schools, registers and the poverty list
-MORE_VALUES: tuple[MoreValues, ...] = (
-    aid_values,
-    care_values,
-    lambda table, tables, _: lead_values(table, integrity_cases(tables)),
-)
+MORE_VALUES: tuple[MoreValues, ...] = (aid_values, care_values)
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,8 @@ def simulate(
     areas, villages = areas_of(world.geo), world.geo.current_county()
     wanted = range(first, last + 1)
     tell("truth: every indicator from the tables")
-    clean = indicator_values(tables, areas, villages, wanted, MORE_VALUES)
+    cases = integrity_cases(tables)
+    clean = indicator_values(tables, areas, villages, wanted, _with_leads(cases))
     lap("truth")
     damage: dict[str, str] = {}
     if damaged_id_share:
@@ -152,7 +149,8 @@ def simulate(
             else table
             for name, table in tables.items()
         }
-        dirty = indicator_values(survivors, areas, villages, wanted, MORE_VALUES)
+        cases = integrity_cases(survivors)
+        dirty = indicator_values(survivors, areas, villages, wanted, _with_leads(cases))
         lap("defects")
     else:
         survivors = tables
@@ -164,7 +162,7 @@ def simulate(
         rows[file.contract] = rows.get(file.contract, 0) + file.data.height
     lap("write")
     tell(f"wrote {len(hashes)} files")
-    _write_truth(truth, world, survivors, clean, dirty, manifest, wanted)
+    _write_truth(truth, world, survivors, clean, dirty, manifest, cases, wanted)
     matches = person_match(survivors, damage, lookalikes)
     _write_values(truth / "person_match.csv", matches.filter(pl.col("poverty_year").is_between(first, last)))
     report = SimulationReport(
@@ -174,6 +172,10 @@ def simulate(
     lap("truth files")
     _write_summary(truth / "province.json", report, hashes, tables, clean, dirty)
     return report
+
+
+def _with_leads(cases: list[Case]) -> tuple[MoreValues, ...]:
+    return (*MORE_VALUES, lambda table, *_: lead_values(table, cases))
 
 
 def integrity_cases(tables: dict[str, pl.DataFrame]) -> list[Case]:
@@ -200,6 +202,7 @@ def _write_truth(
     clean: pl.DataFrame,
     dirty: pl.DataFrame,
     manifest: list[Defect],
+    cases: list[Case],
     years: range,
 ) -> None:
     _write_values(truth / "indicator_values.csv", dirty)
@@ -208,8 +211,8 @@ def _write_truth(
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(DEFECT_COLUMNS)
         writer.writerows(d.as_row() for d in manifest)
-    cases = (c for c in integrity_cases(survivors) if years[0] <= c.year <= years[-1])
-    write_cases(truth / "integrity_cases.csv", cases)
+    write_due(truth, survivors, years)
+    write_cases(truth / "integrity_cases.csv", (c for c in cases if years[0] <= c.year <= years[-1]))
     missing = out_of_school(
         survivors["poor_person"].join(
             pl.DataFrame(list(world.geo.current_county().items()), schema=["_village", "_home"], orient="row"),

@@ -273,3 +273,17 @@ def test_every_county_sends_both_files_of_aid_every_year(tables: Frames) -> None
     for contract in ("aid_recognition", "aid_payment"):
         assert tables[contract].select("_file_county", "_file_year").unique().height == 22 * len(YEARS)
     assert set(tables["aid_payment"]["entitlement_code"]) == set(ITEM)
+
+
+def test_missed_aid_is_what_is_due_and_has_not_come(clean: SimulationReport, cells: Cells) -> None:
+    text = dict.fromkeys(("home_county_code", "school_county_code", "school_code", "number"), pl.String)
+    due = pl.read_csv(clean.truth / "entitlements_due.csv", schema_overrides=text)
+    missed = pl.read_csv(clean.truth / "missed_aid.csv", schema_overrides=text)
+    strict = due.filter(pl.col("is_due_plan_strict") == 1)
+    keys = ["aid_year", "term", "number", "entitlement_code"]
+    assert due.select(keys).is_unique().all()
+    assert missed.equals(strict.filter(pl.col("is_covered") == 0))
+    for year in YEARS:
+        covered, wanted = cells["G13", "covered_entitlements", "64", year, "all", "plan_strict"]
+        assert strict.filter(pl.col("aid_year") == year).height == wanted
+        assert missed.filter(pl.col("aid_year") == year).height == wanted - covered
