@@ -13,8 +13,10 @@ import polars as pl
 import psycopg
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner
 
 import ingest
+from edupa.cli import app
 from ingest import Contract, MatchingError
 from ingest.landing import copy_in
 from ingest.match_names import digits_off, fits_but_unreadable, name_key, one_character_off
@@ -321,3 +323,29 @@ def test_other_rules_are_another_engine() -> None:
     assert read_rules(text.replace("margin_bits: 6", "margin_bits: 7")).version != load_rules().version
     assert read_rules(text).version == load_rules().version
     assert case_number("a", "b") != case_number("b", "a")
+
+
+def test_the_command_line_counts_and_explains_without_a_personal_value(
+    matched: WarehouseConfig, province: Province
+) -> None:
+    environment = {"EDUPA_HOME": str(matched.home), "EDUPA_SECRETS_DIR": str(matched.secrets_dir)}
+
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(app, ["match", *words], env=environment)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    said("run")
+    counts = said("status")
+    assert re.search(rf"{YEAR} +matched +name_birth_guardian +\d+ +\d+", counts)
+    assert re.search(rf"{YEAR} +review +name_birth_village +\d+ +\d+", counts)
+    assert "nothing landed since the last run" in said("run")
+    for left, right, case in _pairs(matched, "review", ", case_number")[:3]:
+        why = said("explain", str(case).lower())
+        assert "待核查" in why
+        assert "probability 0." in why
+        assert str(left) not in why
+        assert str(right) not in why
+        assert province.vault[str(left)][2] not in why
+    unknown = CliRunner().invoke(app, ["match", "explain", "0" * 16], env=environment)
+    assert unknown.exit_code == 1

@@ -34,7 +34,12 @@ on_roll as (
 
 -- a pair is worth what the rolls still say: a pupil who left them, or has a list entry of his own by now, is no match
 standing as (
-    select pair.*
+    select
+        pair.*,
+        row_number() over (
+            partition by pair.poverty_year, pair.poor_person_token
+            order by pair.preference asc, pair.pupil_person_token asc
+        ) as standing_preference
     from pair
     inner join on_roll
         on pair.poverty_year = on_roll.school_start_year
@@ -45,7 +50,7 @@ standing as (
     where own_entry.person_token is null
 ),
 
-best as (select * from standing where preference = 1),
+best as (select * from standing where standing_preference = 1),
 
 -- numbers speak first, then what was matched by score or decision; what is held for review is no match
 final as (
