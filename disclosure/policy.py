@@ -99,11 +99,14 @@ class RoundedCells:
         relation: schema and table with one row per smallest cell.
         cell: columns that name the people of a cell, in order.
         counts: columns with counts of people that do not overlap.
+        identity: column that names the people of a cell where another table shows the same people; None: the cell's
+            own name does.
     """
 
     relation: tuple[str, str]
     cell: tuple[str, ...]
     counts: tuple[str, ...]
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def _cells(row: Row) -> RoundedCells:
             f"disclosure_methods, mart {row['mart']}: relation must be schema.table, and cell_columns and count_columns"
             " must name its columns, separated by semicolons"
         )
-    return RoundedCells((schema, table), cell, counts)
+    return RoundedCells((schema, table), cell, counts, row.get("identity_column"))
 
 
 def policy_from(tables: Mapping[str, Sequence[Row]]) -> Policy:

@@ -188,8 +188,9 @@ def protect_by_rounding(config: WarehouseConfig, policy: Policy, mart: str, *, s
     """Round the counts of a mart's smallest cells and write them to ``disclosure.rounded``, which its model reads.
 
     The mart declares in ``disclosure_methods`` which relation holds its smallest cells, which columns name a cell and
-    which hold its counts. Its model takes them from the macro ``rounded_counts`` and adds up, divides and compares
-    these only. A count that is not nought is never shown as nought.
+    which hold its counts (and, where another table shows the same people, which column names them as that one does).
+    Its model takes them from the macro ``rounded_counts`` and adds up, divides and compares these only. A count that is
+    not nought is never shown as nought.
 
     Args:
         config: the warehouse.
@@ -208,25 +209,27 @@ def protect_by_rounding(config: WarehouseConfig, policy: Policy, mart: str, *, s
         raise PolicyError(f"disclosure_methods: {mart} declares no relation with its smallest cells")
     declared, base = policy.cells[mart], base_for(policy, mart)
     rounder = open_rounder(config, base, keeps_presence=True)
+    named = [*declared.cell, *([declared.identity] if declared.identity else [])]
     schema, table = f"{schema_prefix}{declared.relation[0]}", declared.relation[1]
     rows: list[tuple[str, str, str, int]] = []
     with connect("transform", config) as conn:
         found = rows_of(
             conn,
             sql.SQL("select {} from {}").format(
-                sql.SQL(", ").join(map(sql.Identifier, [*declared.cell, *declared.counts])),
+                sql.SQL(", ").join(map(sql.Identifier, dict.fromkeys([*named, *declared.counts]))),
                 sql.Identifier(schema, table),
             ),
         )
         for row in found:
             parts = [str(row[column]) for column in declared.cell]
             name = "|".join(parts)
-            if any(row[column] is None for column in declared.cell) or any("|" in part for part in parts):
+            if any(row[column] is None for column in named) or any("|" in part for part in parts):
                 raise PolicyError(
                     f"{schema}.{table}: a column that names a cell of {mart} is blank or holds a bar, in {name}"
                 )
+            people = str(row[declared.identity]) if declared.identity else name
             rows += [
-                (mart, name, part, rounder.round(f"{name}|{part}", int(row[part])))
+                (mart, name, part, rounder.round(f"{people}|{part}", int(row[part])))
                 for part in declared.counts
                 if row[part] is not None
             ]

@@ -13,12 +13,3 @@ from {{ source('disclosure', 'rounded') }}
 where mart = '{{ mart }}'
 group by cell
 {%- endmacro %}
-
-{# the n-th part (from 1) of a name that is put together with bars #}
-{% macro name_part(name, position) -%}
-    {{ return(adapter.dispatch('name_part', 'edupa')(name, position)) }}
-{%- endmacro %}
-
-{% macro default__name_part(name, position) -%}
-split_part({{ name }}, '|', {{ position }})
-{%- endmacro %}

@@ -22,7 +22,13 @@ from warehouse.connection import connect
 Key = tuple[str, str, str, int, str, str]
 SCALE = 0.005
 KEY = "indicator_code, variant, area_code, evaluation_year, subgroup, basis"
-MARTS = ("county_evaluation", "county_evaluation_wide", "indicator_dictionary", "evaluation_source")
+MARTS = (
+    "county_evaluation",
+    "county_evaluation_wide",
+    "indicator_dictionary",
+    "evaluation_source",
+    "student_aid_county",
+)
 NIGHTLY = ("build", "--select", "staging", "core", "indicators", "--exclude-resource-type", "unit_test")
 
 

@@ -158,8 +158,14 @@ def test_a_mart_reads_rounded_counts_of_the_cells_that_it_declares(warehouse: Wa
         )
         conn.commit()
     try:
-        made = protect_by_rounding(warehouse, AID, "aid")
+        # another table shows the same people under another name: both are rounded alike
+        alike = replace(AID.cells["aid"], cell=("county",), counts=("covered",), identity="stage")
+        protect_by_rounding(warehouse, replace(AID, cells={"aid": alike}), "aid")
         rounder = open_rounder(warehouse, BASE, keeps_presence=True)
+        with connect("transform", warehouse) as conn:
+            found = conn.execute("select cell, persons from disclosure.rounded where mart = 'aid'").fetchall()
+        assert sorted(found) == [("640101", rounder.round("primary|covered", 17)), ("640102", BASE)]
+        made = protect_by_rounding(warehouse, AID, "aid")
         with connect("transform", warehouse) as conn:
             found = conn.execute("select cell, part, persons from disclosure.rounded where mart = 'aid'").fetchall()
         assert made == 4

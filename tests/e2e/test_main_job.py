@@ -44,7 +44,7 @@ def test_published_values_are_those_figures_or_withheld(evaluated: Installation)
     truth = truth_of(evaluated.extracts)
     rows = evaluated.query(
         "select indicator_code, variant, area_code, evaluation_year, subgroup, basis, unit, numerator, denominator,"
-        " value, conf_status, verdict from marts.county_evaluation"
+        " value, conf_status, verdict, rounding_base from marts.county_evaluation"
     )
     free = 0
     for row in rows:
@@ -53,6 +53,12 @@ def test_published_values_are_those_figures_or_withheld(evaluated: Installation)
             assert (row["numerator"], row["value"], row["verdict"]) == ("", "", "suppressed")
             continue
         free += 1
+        if row["rounding_base"]:
+            for name, true in (("numerator", numerator), ("denominator", denominator)):
+                # nought is shown for nought only, and only nought for nought
+                assert row[name] == true == "" or int(row[name]) % int(row["rounding_base"]) == 0
+                assert (row[name] == "0") == (true == "0")
+            numerator, denominator = row["numerator"], row["denominator"]
         assert row["numerator"] == numerator
         if denominator and int(denominator):
             factor = 100 if row["unit"] in ("percent", "percentage_points") else 1

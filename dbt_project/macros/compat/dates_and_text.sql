@@ -55,3 +55,12 @@ cast({{ day }} + make_interval(months => cast({{ months }} as integer)) as date)
 {% macro year_of(day) -%}
 cast(extract(year from {{ day }}) as integer)
 {%- endmacro %}
+
+{# the n-th part (from 1) of a name that is put together with bars #}
+{% macro name_part(name, position) -%}
+    {{ return(adapter.dispatch('name_part', 'edupa')(name, position)) }}
+{%- endmacro %}
+
+{% macro default__name_part(name, position) -%}
+split_part({{ name }}, '|', {{ position }})
+{%- endmacro %}
