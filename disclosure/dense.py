@@ -41,7 +41,7 @@ class DenseSeries:
         is_rate: has a denominator.
         policy: rules of its class.
         nesting: money, and how its subgroups hang together.
-        inner: series that is contained in this one.
+        within: series that are contained in this one, and by this what is shown of them is added up (see ``_within``).
     """
 
     code: Code
@@ -49,7 +49,7 @@ class DenseSeries:
     is_rate: bool
     policy: ClassPolicy
     nesting: Nesting
-    inner: Code | None = None
+    within: tuple[tuple[int, Code], ...] = ()
 
     @property
     def base(self) -> int:
@@ -102,12 +102,38 @@ def read_dense(rows: Iterable[Mapping[str, Any]], policy: Policy) -> list[DenseS
                 " indicator on the same basis, so that amounts of few persons are not shown"
             )
     nested = [
-        DenseSeries(one.code, one.subgroups, one.is_rate, one.policy, one.nesting, inner)
-        if (inner := (*one.code[:2], CONTAINED.get(one.code[2], ""))) in found
-        else one
+        DenseSeries(one.code, one.subgroups, one.is_rate, one.policy, one.nesting, _within(one.code, found))
         for one in found.values()
     ]
-    return sorted(nested, key=lambda one: (one.inner is not None, one.code))
+    # a series comes after all that it contains
+    return sorted(nested, key=lambda one: (one.code[2] in CONTAINED, len(one.within), one.code))
+
+
+def _within(code: Code, found: Mapping[Code, DenseSeries]) -> tuple[tuple[int, Code], ...]:
+    """Series contained in one, with the sign by which they make up the largest part of it that is rounded elsewhere.
+
+    On the narrow basis that is the variant declared as its part; on the wide basis the narrow one, and what the part
+    has more on the wide basis.
+
+    Raises:
+        PolicyError: a part has parts itself, or two series are parts of one.
+    """
+    parts = [
+        one.code
+        for one in found.values()
+        if one.nesting.part_of is not None
+        and (one.nesting.part_of_indicator or one.code[0], one.nesting.part_of, one.code[2]) == code
+    ]
+    if len(parts) > 1 or any(_within(part, found) and part[2] not in CONTAINED for part in parts):
+        raise PolicyError(f"disclosure_structure, {' '.join(code)}: it may have one part only, which has none itself")
+    narrow = (*code[:2], CONTAINED.get(code[2], ""))
+    made = [(1, narrow)] if narrow in found else []
+    for part in parts:
+        made.append((1, part))
+        of_narrow = (*part[:2], narrow[2])
+        if narrow in found and of_narrow in found:
+            made.append((-1, of_narrow))
+    return tuple(made)
 
 
 class _Table:
@@ -134,24 +160,36 @@ class _Table:
     def smallest(self, key: CellKey, shown: Mapping[CellKey, Figure]) -> Figure:
         """A smallest cell, on top of the cell that it contains."""
         figure, name = self.truth[key], "|".join(map(str, key))
-        if self.series.inner is None:
+        parts = [
+            (sign, key._replace(indicator_code=indicator, variant=variant, basis=basis))
+            for sign, (indicator, variant, basis) in self.series.within
+        ]
+        if not parts or any(part not in shown or part not in self.truth for _, part in parts):
             return self._parts(name, figure)
-        indicator, variant, basis = self.series.inner
-        within = key._replace(indicator_code=indicator, variant=variant, basis=basis)
-        if within not in shown or within not in self.truth:
+
+        def without(figures: Mapping[CellKey, Figure], of: Figure, sign: int) -> Figure:
+            whole = of[0] + sign * sum(one * figures[part][0] for one, part in parts)
+            if of[1] is None:
+                return whole, None
+            return whole, of[1] + sign * sum(one * (figures[part][1] or 0) for one, part in parts)
+
+        more = without(self.truth, figure, -1)
+        # who is entitled to more on the wider basis may be covered on the narrower one only: no part of it then
+        if more[0] < 0 or (more[1] is not None and more[1] < more[0]):
             return self._parts(name, figure)
-        surplus = figure[0] - self.truth[within][0]
-        if figure[1] is None:
-            more: Figure | None = (surplus, None) if surplus >= 0 else None
-        else:
-            # who is entitled to more on the wider basis may be covered on the narrower one only: no part of it then
-            whole = figure[1] - (self.truth[within][1] or 0)
-            more = (surplus, whole) if 0 <= surplus <= whole else None
-        if more is None:
-            return self._parts(name, figure)
-        above = self._parts(f"{name}|surplus", more)
-        base = shown[within]
-        return base[0] + above[0], None if above[1] is None else above[1] + (base[1] or 0)
+        made = without(shown, self._parts(f"{name}|surplus", more), 1)
+        # where a part was rounded by itself for that reason, the sum could claim completeness, or less than nothing
+        return made if _is_honest(made, figure) else self._parts(name, figure)
+
+
+def _is_honest(shown: Figure, figure: Figure) -> bool:
+    """Whether nobody is shown for nobody only, in numerator and rest."""
+    if shown[1] is None or figure[1] is None:
+        pairs = [(shown[0], figure[0])]
+    else:
+        pairs = [(shown[0], figure[0]), (shown[1] - shown[0], figure[1] - figure[0])]
+    # an amount paid beyond the standard has less than nothing in its rest
+    return all((one >= 0 or true < 0) and (one == 0) == (true == 0) for one, true in pairs)
 
 
 def _added(cells: Sequence[Figure]) -> Figure:

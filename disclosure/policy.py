@@ -80,7 +80,8 @@ class Nesting:
 
     Attributes:
         subgroups_partition: its subgroups add up to all.
-        part_of: variant of the indicator among whose persons those of this one are.
+        part_of: variant among whose persons those of this one are.
+        part_of_indicator: indicator of that variant; None: its own.
         money_unit: figures are amounts in this unit (yuan, fen); None: figures are counts.
         counted_by: variant whose count says how many an amount is about.
     """
@@ -89,6 +90,7 @@ class Nesting:
     part_of: str | None = None
     money_unit: str | None = None
     counted_by: str | None = None
+    part_of_indicator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,7 @@ def policy_from(tables: Mapping[str, Sequence[Row]]) -> Policy:
             row["part_of_variant"],
             row.get("money_unit"),
             row.get("counted_by_variant"),
+            row.get("part_of_indicator"),
         )
     methods: dict[str, tuple[Method, int | None]] = {}
     cells: dict[str, RoundedCells] = {}

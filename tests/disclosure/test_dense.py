@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from warehouse.config import PROJECT_ROOT, WarehouseConfig
 from warehouse.connection import connect
 
 BASE = 5
+Counts = dict[tuple[str, str], tuple[int, int]]
 DENSE = ClassPolicy("dense", 0, ("numerator", "rest"), 5, 0, 0, BASE, 10_000, 10)
 MONEY = {("G13", "adequacy", basis): Nesting(True, None, "fen", "covered") for basis in ("plan_strict",)}
 RULES = Policy(POLICY.classes | {"dense": DENSE}, {}, MONEY, {}, {}, {})
@@ -114,6 +116,53 @@ def test_who_is_covered_on_the_narrow_basis_only_makes_no_negative_surplus() -> 
     shown = round_dense(series, truth, MEMBERS, ROUNDERS)
     numerator, denominator = shown[key("64", basis="national_broad")]
     assert 0 < numerator < denominator  # type: ignore[operator]
+
+
+def test_a_variant_that_is_part_of_another_is_rounded_alike_in_it() -> None:
+    rules = replace(
+        RULES,
+        structure={
+            ("G13", "covered", basis): Nesting(True, "wide", part_of_indicator="G14")
+            for basis in ("plan_strict", "national_broad")
+        },
+    )
+    rows = [
+        row(variant, basis, indicator_code=indicator)
+        for basis in ("national_broad", "plan_strict")
+        for indicator, variant in (("G14", "wide"), ("G13", "covered"))
+    ]
+    series = read_dense(rows, rules)
+    strict = random_counts(9)
+    broad = {place: (inside + 2, rest + 1) for place, (inside, rest) in strict.items()}
+    whole = {"indicator_code": "G14", "variant": "wide"}
+    # two counties have nothing but the part, one has more of its own on each basis
+    own = {place: (7, 1) if place[0] == "640101" else (0, 0) for place in strict}
+    more = {place: (9, 4) if place[0] == "640101" else (0, 0) for place in strict}
+
+    def plus(one: Counts, other: Counts) -> Counts:
+        return {place: (one[place][0] + other[place][0], one[place][1] + other[place][1]) for place in one}
+
+    truth = (
+        filled(strict)
+        | filled(broad, basis="national_broad")
+        | filled(plus(strict, own), **whole)
+        | filled(plus(broad, more), basis="national_broad", **whole)
+    )
+    shown = round_dense(series, truth, MEMBERS, ROUNDERS)
+    for basis in ("plan_strict", "national_broad"):
+        for county in COUNTIES:
+            part, outer = shown[key(county, basis=basis)], shown[key(county, basis=basis)._replace(**whole)]  # type: ignore[arg-type]
+            assert (part == outer) == (county != "640101")
+            assert outer[0] >= part[0]
+    with pytest.raises(PolicyError, match="G14 wide plan_strict: it may have one part only"):
+        read_dense(
+            [*rows, row("other", indicator_code="G13")],
+            replace(
+                rules,
+                structure=rules.structure
+                | {("G13", "other", "plan_strict"): Nesting(True, "wide", part_of_indicator="G14")},
+            ),
+        )
 
 
 def test_amounts_are_shown_for_ten_persons_or_more_and_rounded_in_their_unit() -> None:

@@ -158,7 +158,10 @@ def test_published_hashes_verify(evaluated: Installation) -> None:
         "select * from ledger.load",
         "select * from core.dim_person",
         "select * from indicators.fct_indicator_value",
+        "select * from indicators.int_student_aid_cell",
+        "select * from disclosure.rounded",
         "select * from releases.county_evaluation",
+        "select * from releases.student_aid_county",
         "insert into marts.county_evaluation (release_id) values ('x')",
         "update marts.county_evaluation set value = 1",
         "delete from marts.county_evaluation",
@@ -174,6 +177,21 @@ def test_the_evaluator_reads_published_figures_and_nothing_else(evaluated: Insta
     refused = evaluated.edupa("sql", "--role", "evaluator", query)
     assert refused.returncode != 0
     assert "permission denied" in refused.stderr
+
+
+def test_the_evaluator_reads_no_small_count_and_nobody_in_student_aid(evaluated: Installation) -> None:
+    rows = evaluated.query("select * from marts.student_aid_county")
+    assert len(rows) > 100
+    counts = ("expected_count", "covered_count", "missing_count", "not_expected_count")
+    shown = [int(row[name]) for row in rows for name in counts if row[name]]
+    assert all(count % 5 == 0 for count in shown)
+    assert {0, 5} <= set(shown)
+    of_few = [row for row in rows if row["expected_count"] and int(row["expected_count"]) < 10]
+    assert of_few
+    assert {row["due_at_standard_yuan"] for row in of_few} | {row["covered_at_standard_yuan"] for row in of_few} == {""}
+    # places, names of entitlements, and figures: nobody is named, and no token (64 hexadecimal digits) stands anywhere
+    assert not {name for name in rows[0] if re.search("person|pupil|student|token|birth|number", name)}
+    assert not [value for row in rows for value in row.values() if re.search("[0-9a-f]{32}|[0-9]{15}", value)]
 
 
 def test_killed_at_five_points_and_resumed_gives_the_same_hashes(
