@@ -75,6 +75,7 @@ measured as (
     select
         counted.*,
         entitlement_once.stage_code,
+        counted.basis_part <> 'not_due' as is_due,
         county_term.has_poor_pupil
         and county_term.has_aid_recognition
         and county_term.has_aid_payment
@@ -109,14 +110,13 @@ final as (
         measured.is_measured,
         cast(measured.standard_yuan as numeric(12, 2)) as standard_yuan,
         cast(
-            case when measured.is_measured and measured.basis_part <> 'not_due' then measured.covered_count end as bigint
+            case when measured.is_measured and measured.is_due then measured.covered_count end as bigint
         ) as numerator,
         cast(
-            case when measured.is_measured and measured.basis_part <> 'not_due' then measured.missing_count end as bigint
+            case when measured.is_measured and measured.is_due then measured.missing_count end as bigint
         ) as rest,
         cast(
-            case when measured.is_measured and measured.basis_part = 'not_due' then measured.not_expected_count end
-            as bigint
+            case when measured.is_measured and not measured.is_due then measured.not_expected_count end as bigint
         ) as not_expected
     from measured
     left join alike on measured.entitlement_code = alike.entitlement_code

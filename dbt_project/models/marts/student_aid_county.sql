@@ -1,4 +1,4 @@
--- grain: one row per home county × evaluation year × stage × entitlement × basis; every figure follows from rounded counts
+-- grain: one row per home county × evaluation year × stage × entitlement × basis; from rounded counts only
 with
 
 cell as (select * from {{ ref('int_student_aid_cell') }}),
@@ -116,8 +116,12 @@ final as (
             as expected_count,
         cast(case when not added.is_unknown then added.covered_count end as bigint) as covered_count,
         cast(
-            case when not added.is_unknown then 100 * {{ ratio('added.covered_count', '(added.covered_count + added.missing_count)') }} end
-            as numeric(20, 4)
+            case
+                when not added.is_unknown
+                    then
+                        100 * cast(added.covered_count as numeric(38, 10))
+                        / nullif(added.covered_count + added.missing_count, 0)
+            end as numeric(20, 4)
         ) as coverage_percent,
         cast(case when not added.is_unknown then added.missing_count end as bigint) as missing_count,
         cast(case when not added.is_unknown then added.not_expected_count end as bigint) as not_expected_count,
