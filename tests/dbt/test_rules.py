@@ -23,7 +23,7 @@ UNIT_TESTS = {
     "due_follows_roll_list_and_rule", "exit_may_end_the_entitlement",
     "a_payment_without_an_id_is_known_by_its_student_number", "the_grant_of_a_pupil_goes_to_the_school_that_teaches",
     "what_was_paid_beside_what_was_due",
-    "aid_of_a_county_follows_from_rounded_counts",
+    "aid_of_a_county_follows_from_rounded_counts", "a_missed_entitlement_says_since_when",
 }  # fmt: skip
 
 

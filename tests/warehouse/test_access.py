@@ -49,6 +49,24 @@ cross join lateral (
 ) seen (county_code)
 where ended_load_id is null
 """
+#: every other ledger that roles.yaml names
+OTHERS = {name: about for name, about in load_matrix().restricted.items() if name != "pupil_ledger"}
+
+
+def source_of(name: str, token: str) -> str:
+    """A source for a ledger: one row of the canary for its own county, one of somebody else for another county."""
+    about = OTHERS[name]
+    rows = []
+    for county, person in ((OWN, token), (OTHER, "0" * 64)):
+        values = []
+        for column, (kind, _) in about["columns"].items():
+            value = f"'{1 if kind != 'text' else county}'" if column in about["key"] and kind != "date" else "null"
+            value = "'2016-09-01'" if column in about["key"] and kind == "date" else value
+            value = f"'{person}'" if column == about.get("person") else value
+            value = f"'{county}'" if column == about["county"] else value
+            values.append(f"{value}::{kind} as {column}")
+        rows.append(f"select {', '.join(values)}")
+    return f"create view restricted_source.{name} as {' union all '.join(rows)}"
 
 
 @dataclass(frozen=True)
@@ -100,12 +118,20 @@ def place() -> Iterator[Place]:
     report = ingest.load_feed("pupil", root.parent, contracts, config)
     assert report.total("rows_landed") == 3, report
     assert report.total("rows_quarantined") == 1
+    with connect("admin", config) as conn:
+        row = conn.execute(
+            "select person_token from vault.person_identity where identifier = %s", (CANARY_ID,)
+        ).fetchone()
+    assert row is not None
     with connect("transform", config) as conn:
         conn.execute(SOURCE.encode())
+        for name in OTHERS:
+            conn.execute(source_of(name, str(row[0])).encode())
     build_candidate(config, 70.0)
     judge(config)
     assert publish(config, 2019)[0] == "published"
-    assert [(done.removed, done.added, done.held) for done in refresh_all(config)] == [(0, 4, 4)]
+    filled = {done.relation: (done.removed, done.added, done.held) for done in refresh_all(config)}
+    assert filled == {"pupil_ledger": (0, 4, 4), **dict.fromkeys(OTHERS, (0, 2, 2))}
     add_county_login(config, "xiji", [OWN])
     add_county_login(config, "jingyuan", [OTHER])
     assert watch_once(config).problem is None
@@ -164,7 +190,8 @@ def test_the_canary_child_is_found_by_its_own_county_only(place: Place, capsys: 
     for role in (*LOGIN_ROLES, "county_jingyuan", "county_xiji"):
         with connect(role, place.config, autocommit=True) as conn:
             found, read = found_in(conn, needles)
-        expected = {"ingest": {"vault.person_identity"}, "county_xiji": {NAMED}}.get(role, set())
+        named = {NAMED, *(f"restricted.{name}_named" for name, about in OTHERS.items() if "person" in about)}
+        expected = {"ingest": {"vault.person_identity"}, "county_xiji": named}.get(role, set())
         assert found == expected, role
         assert read > 40, role
         searched += read
@@ -186,6 +213,22 @@ def test_a_county_sees_its_schools_pupils_and_its_households_pupils(place: Place
         ).fetchall()
         assert [row[:2] for row in rows] == [(OTHER, OWN)]
         assert rows[0][2] not in (None, CANARY)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_restricted_ledger_shows_a_county_its_own_rows_and_no_other(place: Place, name: str) -> None:
+    about = OTHERS[name]
+    relations = [f"restricted.{name}", *([f"restricted.{name}_named"] if "person" in about else [])]
+    for login, county in (("xiji", OWN), ("jingyuan", OTHER)):
+        with place.county(login) as conn:
+            for relation in relations:
+                rows = conn.execute(f"select {about['county']} from {relation}".encode()).fetchall()
+                assert rows == [(county,)], relation
+    for role in LOGIN_ROLES:
+        with connect(role, place.config, autocommit=True) as conn:
+            for relation in relations:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    conn.execute(f"select * from {relation}".encode())
 
 
 # --- what a login of another county may try -----------------------------------------------------------------------
@@ -541,7 +584,7 @@ def test_the_owners_of_restricted_things_are_bound_too(place: Place) -> None:
         "select c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner) from pg_class c"
         " join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'restricted' and c.relkind = 'r'"
     )
-    assert rows == [("pupil_ledger", True, True, "edupa_custodian")]
+    assert set(rows) == {(name, True, True, "edupa_custodian") for name in load_matrix().restricted}
     assert place.admin(
         "select pg_get_userbyid(relowner), reloptions from pg_class where oid = %s::regclass", NAMED
     ) == [("edupa_namer", ["security_barrier=true"])]
