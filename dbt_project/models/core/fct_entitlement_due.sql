@@ -21,13 +21,12 @@ entitled_poor as (
 poor_pupil as (
     select
         poverty_year,
-        pupil_person_token as person_token,
+        known_person_token as person_token,
         min(county_code) as county_code,
         min(match_method) as match_method,
         min(load_id) as load_id
     from entitled_poor
-    where pupil_person_token is not null
-    group by poverty_year, pupil_person_token
+    group by poverty_year, known_person_token
 ),
 
 recognized as (
@@ -130,17 +129,17 @@ on_college_roll as (
         college_row.person_token,
         college_row.stage_code,
         '-1' as grade_code,
-        coalesce(entitled_poor.county_code, college_row.county_code) as home_county_code,
+        coalesce(poor_pupil.county_code, college_row.county_code) as home_county_code,
         college_row.county_code as school_county_code,
         college_row.school_code,
         false as is_boarder,
         false as is_disabled,
         college_row.has_asked_work_study,
-        entitled_poor.poor_person_token is not null as is_registered_poor,
+        poor_pupil.person_token is not null as is_registered_poor,
         recognized.broad_count = 1 as is_recognized,
         true as is_matched,
-        case when entitled_poor.poor_person_token is null then 'roll' else 'token' end as match_method,
-        entitled_poor.load_id as poverty_load_id,
+        coalesce(poor_pupil.match_method, 'roll') as match_method,
+        poor_pupil.load_id as poverty_load_id,
         college_row.load_id as roll_load_id,
         college_row.load_id as recognition_load_id
     from college_row
@@ -148,9 +147,8 @@ on_college_roll as (
     inner join recognized
         on college_row.semester_code = recognized.semester_code
         and college_row.person_token = recognized.person_token
-    left join entitled_poor
-        on semester.poverty_year = entitled_poor.poverty_year
-        and college_row.person_token = entitled_poor.poor_person_token
+    left join poor_pupil
+        on semester.poverty_year = poor_pupil.poverty_year and college_row.person_token = poor_pupil.person_token
     where college_row.preference = 1
 ),
 
@@ -172,7 +170,7 @@ on_no_roll as (
         true as is_registered_poor,
         false as is_recognized,
         false as is_matched,
-        entitled_poor.match_method,
+        'unmatched' as match_method,
         entitled_poor.load_id as poverty_load_id,
         cast(null as bigint) as roll_load_id,
         cast(null as bigint) as recognition_load_id
@@ -183,10 +181,10 @@ on_no_roll as (
     inner join semester on entitled_poor.poverty_year = semester.poverty_year and semester.is_in_scope
     left join college_row
         on semester.semester_code = college_row.semester_code
-        and entitled_poor.poor_person_token = college_row.person_token
+        and entitled_poor.known_person_token = college_row.person_token
         and college_row.preference = 1
     where
-        not entitled_poor.is_matched
+        not entitled_poor.is_on_roll
         and school_status.stage_code is not null
         and college_row.person_token is null
 ),

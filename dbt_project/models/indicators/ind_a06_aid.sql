@@ -268,11 +268,11 @@ other_cell as (
     inner join semester on other_applicant.semester_code = semester.semester_code and semester.is_in_scope
     left join poor_person
         on semester.poverty_year = poor_person.poverty_year
-        and other_applicant.person_token = poor_person.poor_person_token
+        and other_applicant.person_token = poor_person.known_person_token
     left join placed
         on other_applicant.semester_code = placed.semester_code
         and other_applicant.person_token = placed.person_token
-    where poor_person.poor_person_token is null
+    where poor_person.known_person_token is null
     group by
         other_applicant.county_code,
         semester.evaluation_year,

@@ -46,6 +46,14 @@ a6_2 as (
 ),
 
 -- A6.10: loans of persons who stand on the poverty list of the year
+poor_pupil as (
+    select
+        poverty_year,
+        known_person_token
+    from poor_person
+    group by poverty_year, known_person_token
+),
+
 poor_loan as (
     select
         loan.county_code,
@@ -56,9 +64,9 @@ poor_loan as (
         {{ sorted_list('case when loan.is_granted then loan.load_id end') }} as granted_load_ids,
         {{ sorted_list('loan.load_id') }} as applied_load_ids
     from loan
-    inner join poor_person
-        on loan.aid_year = poor_person.poverty_year
-        and loan.person_token = poor_person.poor_person_token
+    inner join poor_pupil
+        on loan.aid_year = poor_pupil.poverty_year
+        and loan.person_token = poor_pupil.known_person_token
         and loan.token_basis = 'id_number'
     group by loan.county_code, loan.aid_year
 ),

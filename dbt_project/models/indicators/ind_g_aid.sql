@@ -120,9 +120,9 @@ line as (
 -- poor persons of school age with a schooling status, and which of them a roll or a college's recognition knows
 poor_pupil as (
     select
-        poor_person.poor_person_token,
+        poor_person.known_person_token,
         poor_person.county_code,
-        poor_person.is_matched,
+        poor_person.is_on_roll,
         poor_person.poverty_year,
         poor_person.load_id,
         poor_person.roll_load_id
@@ -153,22 +153,22 @@ matched_cell as (
         semester.term,
         poor_pupil.load_id,
         case
-            when poor_pupil.is_matched then poor_pupil.roll_load_id
+            when poor_pupil.is_on_roll then poor_pupil.roll_load_id
             else in_college.load_id
         end as matched_load_id,
-        sum(case when poor_pupil.is_matched or in_college.person_token is not null then 1 else 0 end) as numerator,
+        sum(case when poor_pupil.is_on_roll or in_college.person_token is not null then 1 else 0 end) as numerator,
         count(*) as denominator
     from poor_pupil
     inner join semester on poor_pupil.poverty_year = semester.poverty_year and semester.is_in_scope
     left join in_college
         on semester.semester_code = in_college.semester_code
-        and poor_pupil.poor_person_token = in_college.person_token
+        and poor_pupil.known_person_token = in_college.person_token
     group by
         poor_pupil.county_code,
         semester.evaluation_year,
         semester.term,
         poor_pupil.load_id,
-        case when poor_pupil.is_matched then poor_pupil.roll_load_id else in_college.load_id end
+        case when poor_pupil.is_on_roll then poor_pupil.roll_load_id else in_college.load_id end
 ),
 
 wrongly_paid_cell as (

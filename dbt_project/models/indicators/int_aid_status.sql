@@ -51,10 +51,10 @@ roll as (
 poor_county as (
     select
         poverty_year,
-        coalesce(pupil_person_token, poor_person_token) as person_token,
+        known_person_token as person_token,
         min(county_code) as county_code
     from poor_person
-    group by poverty_year, coalesce(pupil_person_token, poor_person_token)
+    group by poverty_year, known_person_token
 ),
 
 expected as (

@@ -4,6 +4,10 @@ with
 goal as (select * from {{ ref('ind_g_goals') }}),
 preschool as (select * from {{ ref('ind_a01_preschool') }}),
 context as (select * from {{ ref('ind_c_context') }}),
+aid_goal as (select * from {{ ref('ind_g_aid') }}),
+aid as (select * from {{ ref('ind_a06_aid') }}),
+aid_policy as (select * from {{ ref('ind_a06_policies_and_loans') }}),
+document_and_grant as (select * from {{ ref('ind_documents_and_grants') }}),
 indicator as (select * from {{ ref('dim_indicator') }}),
 roll_up_rule as (select * from {{ ref('roll_up_rules') }}),
 reporting_area as (select * from {{ ref('dim_reporting_area') }}),
@@ -39,6 +43,14 @@ together as (
     select * from preschool
     union all
     select * from context
+    union all
+    select * from aid_goal
+    union all
+    select * from aid
+    union all
+    select * from aid_policy
+    union all
+    select * from document_and_grant
     union all
     select * from not_counted
 ),
