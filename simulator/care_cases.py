@@ -32,15 +32,22 @@ MASTER_AGE = 20
 Tables = dict[str, pl.DataFrame]
 
 
-def care_cases(tables: Tables) -> list[Case]:
-    """Return the cases of I08, I09, I11, I12, I19 and I22 with what resembles them."""
+def care_cases(tables: Tables, county_of_village: dict[str, str]) -> list[Case]:
+    """Return the cases of I08, I09, I11, I12, I19 and I22 with what resembles them.
+
+    Args:
+        tables: canonical tables.
+        county_of_village: county of today of every village; the county of a household acts even where its list was
+            sent by the county that the village has left.
+    """
+    poor = tables["poor_person"].with_columns(county_code=pl.col("village_code").replace_strict(county_of_village))
     return [
         *_inflated_rolls(tables),
         *_meals(tables["nutrition_month"]),
         *_impossible_ages(tables),
         *_two_rolls(tables["pupil"], tables["student_event"]),
         *_jumps(tables),
-        *_contradictions(tables["poor_person"]),
+        *_contradictions(poor),
     ]
 
 

@@ -21,6 +21,8 @@ from simulator.world import World
 
 COMPULSORY = tuple(GRADES[P1 : J3 + 1])
 OVER_AGE = 16
+#: whoever has passed the compulsory age is struck off like those exempted (免缓学); the ledger has no other heading
+STRUCK_OFF = "exempted"
 HOME_TAUGHT_PER_COUNTY = 2
 SEVERE = 1
 # why children who are not registered poor stay away
@@ -161,6 +163,7 @@ def _poor_children(
             case.closing = "returned"
         else:
             case.closed = max(_over_age(row["birth_date"]), date(int(row["last"]) + 1, 1, 1))
+            case.closing = STRUCK_OFF
         _follow(case, case.returned or case.closed, rng)
         cases.append(case)
     return cases
@@ -210,6 +213,7 @@ def _left_the_register(
             case.closed = case.verified + timedelta(days=int(rng.integers(10, 90)))
         else:
             case.closed = max(_over_age(case.born), case.verified + timedelta(days=30))
+            case.closing = STRUCK_OFF
         if not moved:
             _follow(case, case.closed, rng)
         cases.append(case)

@@ -32,6 +32,8 @@ from simulator.world import World
 Tables = dict[str, pl.DataFrame]
 #: differences below this many pupils are beneath the notice of the checks on a whole county's delivery
 UNNOTICED = 14
+#: and below one in so many of the county's pupils
+UNNOTICED_SHARE = 60
 OVERAGE_GRADE = "J3"
 
 
@@ -84,7 +86,7 @@ def _statistics(tables: Tables, cases: int, rng: np.random.Generator) -> pl.Data
     once = fits[rng.permutation(fits.height).tolist()].unique("school_code", keep="first", maintain_order=True)
     changes = {row["school_code"]: (row["school_year"], row["over"]) for row in once.head(cases).to_dicts()}
     changes |= {row["school_code"]: (row["school_year"], row["limit"]) for row in once[cases : cases + 1].to_dicts()}
-    changes |= _falls(tables, schools.filter(~pl.col("school_code").is_in(list(changes))), cases, rng)
+    changes |= _falls(tables, schools.filter(~pl.col("school_code").is_in(list(changes))), cases)
     counts = statistics["enrollment_count"].to_list()
     boarders = statistics["boarder_count"].to_list()
     for school, (year, change) in changes.items():
@@ -102,22 +104,36 @@ def _statistics(tables: Tables, cases: int, rng: np.random.Generator) -> pl.Data
     ).drop("_at")
 
 
-def _falls(tables: Tables, schools: pl.DataFrame, cases: int, rng: np.random.Generator) -> dict[str, tuple[int, int]]:
-    """Choose falls by more than the limit in counties with one special school, in the last year of the plan."""
-    last = schools["school_year"].max()
-    alone = schools.filter(pl.len().over("school_year", "county_code") == 1)
-    jumps = enrollment_by_stage(tables).filter((pl.col("stage") == "special") & (pl.col("school_year") == last))
-    found = alone.join(jumps, on=["school_year", "county_code"]).with_columns(
+def _falls(tables: Tables, schools: pl.DataFrame, cases: int) -> dict[str, tuple[int, int]]:
+    """Choose falls by more than the limit in counties with one special school that the whole county hardly feels."""
+    county = ["school_year", "county_code"]
+    apart = _apart(tables)
+    alone = schools.filter(pl.len().over(county) == 1)
+    jumps = enrollment_by_stage(tables).filter(pl.col("stage") == "special")
+    found = alone.join(jumps, on=county).join(apart, on=county).with_columns(
         # to just below the share of the year before that is still no jump
         fall=pl.col("count") - pl.col("before") * (100 - JUMP_PERCENT) // 100 + 1
-    )
+    )  # fmt: skip
     known = (pl.col("registered_now") - pl.col("registered_before")).abs()
+    gap = pl.col("apart") + pl.col("fall")
     found = found.filter(
         (pl.col("before") >= ENROLLMENT_FLOOR)
         & (pl.col("fall") > 0)
         & (100 * known <= JUMP_PERCENT * pl.col("registered_before"))
-    ).sort("fall", "school_code")  # fmt: skip
-    return {r["school_code"]: (r["school_year"], -r["fall"]) for r in found.head(cases).to_dicts()}
+        & ((gap <= UNNOTICED) | (UNNOTICED_SHARE * gap <= pl.col("whole_county")))
+    )
+    # a fall of the last year has no rebound
+    found = found.sort(["school_year", "fall", "school_code"], descending=[True, False, False])
+    once = found.unique("county_code", keep="first", maintain_order=True)
+    return {r["school_code"]: (r["school_year"], -r["fall"]) for r in once.head(cases).to_dicts()}
+
+
+def _apart(tables: Tables) -> pl.DataFrame:
+    """Return by year and county the pupils of the register beyond the statistics, and those of the statistics."""
+    keys = ["school_year", "county_code"]
+    counted = tables["enrollment_count"].group_by(keys).agg(whole_county=pl.col("enrollment_count").sum())
+    registered = tables["pupil"].group_by(keys).agg(_rolls=pl.len().cast(pl.Int64))
+    return counted.join(registered, on=keys).with_columns(apart=pl.col("_rolls") - pl.col("whole_county"))
 
 
 # registers

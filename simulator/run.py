@@ -126,7 +126,7 @@ def simulate(
     areas, villages = areas_of(world.geo), world.geo.current_county()
     wanted = range(first, last + 1)
     tell("truth: every indicator from the tables")
-    cases = integrity_cases(tables)
+    cases = integrity_cases(tables, villages)
     clean = indicator_values(tables, areas, villages, wanted, _with_leads(cases))
     lap("truth")
     damage: dict[str, str] = {}
@@ -149,7 +149,7 @@ def simulate(
             else table
             for name, table in tables.items()
         }
-        cases = integrity_cases(survivors)
+        cases = integrity_cases(survivors, villages)
         dirty = indicator_values(survivors, areas, villages, wanted, _with_leads(cases))
         lap("defects")
     else:
@@ -178,9 +178,9 @@ def _with_leads(cases: list[Case]) -> tuple[MoreValues, ...]:
     return (*MORE_VALUES, lambda table, *_: lead_values(table, cases))
 
 
-def integrity_cases(tables: dict[str, pl.DataFrame]) -> list[Case]:
-    """Return the cases of every rule in the tables."""
-    return [*care_cases(tables), *aid_cases(tables)]
+def integrity_cases(tables: dict[str, pl.DataFrame], villages: dict[str, str]) -> list[Case]:
+    """Return the cases of every rule in the tables; ``villages`` gives the county of today of every village."""
+    return [*care_cases(tables, villages), *aid_cases(tables)]
 
 
 def _clear(out: Path, tables: Iterable[str]) -> None:

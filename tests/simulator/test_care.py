@@ -43,8 +43,8 @@ def tables(world: World, plain: Tables) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def cases(tables: Tables) -> list[Case]:
-    return care_cases(tables)
+def cases(world: World, tables: Tables) -> list[Case]:
+    return care_cases(tables, world.geo.current_county())
 
 
 def with_home(world: World, tables: Tables) -> pl.DataFrame:
@@ -119,6 +119,22 @@ def test_a_file_knows_nothing_of_later_days(tables: Tables) -> None:
     several = ledger.group_by("county_code", "case_number").agg(pl.col("_token").n_unique(), pl.len())
     assert (several["_token"] == 1).all()
     assert (several["len"] > 1).any()
+
+
+def test_planted_counts_stay_beneath_the_checks_on_a_whole_county(tables: Tables) -> None:
+    keys = ["school_year", "county_code"]
+    counted = tables["enrollment_count"].group_by(keys).agg(counted=pl.col("enrollment_count").sum())
+    both = counted.join(tables["pupil"].group_by(keys).agg(rolls=pl.len().cast(pl.Int64)), on=keys)
+    gap = (pl.col("rolls") - pl.col("counted")).abs()
+    assert both.filter((gap >= 15) & (50 * gap > pl.col("counted"))).is_empty()
+    assert not tables["enrollment_count"].filter(pl.col("boarder_count") > pl.col("enrollment_count")).height
+
+
+def test_a_closed_case_says_how(tables: Tables) -> None:
+    ledger = tables["dropout_case"]
+    assert (ledger["closed_on"].is_null() == ledger["closing_kind"].is_null()).all()
+    assert ledger["closed_on"].is_null().any()
+    assert ledger["closed_on"].is_not_null().any()
 
 
 def test_home_teaching_and_moves_close_cases(tables: Tables) -> None:
