@@ -3,7 +3,7 @@
 * I08: special schools whose statistics count more pupils than their register holds; one just at the limit.
 * I09: too many meal days, more eaters than pupils, the same figures month after month; one just at each limit.
 * I11: pupils of grade nine who are eighteen; one who is seventeen.
-* I19: a fall in the statistics of special schools that the register does not know.
+* I19: a jump in the statistics of special schools that the register does not know.
 * I22: poverty lists that contradict themselves.
 
 Natural near-misses come with the province: released transfers, full attendance, new schools.
@@ -86,7 +86,7 @@ def _statistics(tables: Tables, cases: int, rng: np.random.Generator) -> pl.Data
     once = fits[rng.permutation(fits.height).tolist()].unique("school_code", keep="first", maintain_order=True)
     changes = {row["school_code"]: (row["school_year"], row["over"]) for row in once.head(cases).to_dicts()}
     changes |= {row["school_code"]: (row["school_year"], row["limit"]) for row in once[cases : cases + 1].to_dicts()}
-    changes |= _falls(tables, schools.filter(~pl.col("school_code").is_in(list(changes))), cases)
+    changes |= _jumps(tables, schools.filter(~pl.col("school_code").is_in(list(changes))), cases)
     counts = statistics["enrollment_count"].to_list()
     boarders = statistics["boarder_count"].to_list()
     for school, (year, change) in changes.items():
@@ -104,28 +104,35 @@ def _statistics(tables: Tables, cases: int, rng: np.random.Generator) -> pl.Data
     ).drop("_at")
 
 
-def _falls(tables: Tables, schools: pl.DataFrame, cases: int) -> dict[str, tuple[int, int]]:
-    """Choose falls by more than the limit in counties with one special school that the whole county hardly feels."""
+def _jumps(tables: Tables, schools: pl.DataFrame, cases: int) -> dict[str, tuple[int, int]]:
+    """Choose the smallest jumps beyond the limit, up or down, in counties with one special school.
+
+    Only where the register stays within the limit and the whole county hardly feels the change.
+    """
     county = ["school_year", "county_code"]
-    apart = _apart(tables)
     alone = schools.filter(pl.len().over(county) == 1)
     jumps = enrollment_by_stage(tables).filter(pl.col("stage") == "special")
-    found = alone.join(jumps, on=county).join(apart, on=county).with_columns(
-        # to just below the share of the year before that is still no jump
-        fall=pl.col("count") - pl.col("before") * (100 - JUMP_PERCENT) // 100 + 1
-    )  # fmt: skip
     known = (pl.col("registered_now") - pl.col("registered_before")).abs()
-    gap = pl.col("apart") + pl.col("fall")
-    found = found.filter(
-        (pl.col("before") >= ENROLLMENT_FLOOR)
-        & (pl.col("fall") > 0)
-        & (100 * known <= JUMP_PERCENT * pl.col("registered_before"))
-        & ((gap <= UNNOTICED) | (UNNOTICED_SHARE * gap <= pl.col("whole_county")))
+    found = (
+        alone.join(jumps, on=county)
+        .join(_apart(tables), on=county)
+        .filter(
+            (pl.col("before") >= ENROLLMENT_FLOOR)
+            & (100 * known <= JUMP_PERCENT * pl.col("registered_before"))
+            & (100 * (pl.col("count") - pl.col("before")).abs() <= JUMP_PERCENT * pl.col("before"))
+        )
     )
-    # a fall of the last year has no rebound
-    found = found.sort(["school_year", "fall", "school_code"], descending=[True, False, False])
-    once = found.unique("county_code", keep="first", maintain_order=True)
-    return {r["school_code"]: (r["school_year"], -r["fall"]) for r in once.head(cases).to_dicts()}
+    highest = pl.col("before") * (100 + JUMP_PERCENT) // 100
+    lowest = -(-pl.col("before") * (100 - JUMP_PERCENT) // 100)
+    both = pl.concat(
+        found.with_columns(change=change) for change in (highest + 1 - pl.col("count"), lowest - 1 - pl.col("count"))
+    )
+    gap = (pl.col("apart") - pl.col("change")).abs()
+    both = both.filter((gap <= UNNOTICED) | (UNNOTICED_SHARE * gap <= pl.col("whole_county")))
+    # a jump of the last year has no way back
+    order = both.sort(pl.col("school_year") != pl.col("school_year").max(), pl.col("change").abs(), "school_code")
+    once = order.unique("county_code", keep="first", maintain_order=True)
+    return {r["school_code"]: (r["school_year"], r["change"]) for r in once.head(cases).to_dicts()}
 
 
 def _apart(tables: Tables) -> pl.DataFrame:
