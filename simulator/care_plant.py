@@ -34,6 +34,8 @@ Tables = dict[str, pl.DataFrame]
 UNNOTICED = 14
 #: and below one in so many of the county's pupils
 UNNOTICED_SHARE = 60
+#: of the fourteen special schools, those used for one kind of case
+MOST_SPECIAL_SCHOOLS = 3
 OVERAGE_GRADE = "J3"
 
 
@@ -81,8 +83,10 @@ def _statistics(tables: Tables, cases: int, rng: np.random.Generator) -> pl.Data
             limit=pl.col("registered") * (100 + INFLATION_PERCENT) // 100 - pl.col("counted"),
         )
     )
+    schools = schools.join(_apart(tables), on=["school_year", "county_code"]).sort("school_year", "school_code")
+    cases = min(cases, MOST_SPECIAL_SCHOOLS)
     # every school is used once, so that no case hides another
-    fits = schools.filter((pl.col("over") <= UNNOTICED) & (pl.col("limit") > 0))
+    fits = schools.filter(_hardly_felt(pl.col("over")) & (pl.col("limit") > 0))
     once = fits[rng.permutation(fits.height).tolist()].unique("school_code", keep="first", maintain_order=True)
     changes = {row["school_code"]: (row["school_year"], row["over"]) for row in once.head(cases).to_dicts()}
     changes |= {row["school_code"]: (row["school_year"], row["limit"]) for row in once[cases : cases + 1].to_dicts()}
@@ -113,26 +117,27 @@ def _jumps(tables: Tables, schools: pl.DataFrame, cases: int) -> dict[str, tuple
     alone = schools.filter(pl.len().over(county) == 1)
     jumps = enrollment_by_stage(tables).filter(pl.col("stage") == "special")
     known = (pl.col("registered_now") - pl.col("registered_before")).abs()
-    found = (
-        alone.join(jumps, on=county)
-        .join(_apart(tables), on=county)
-        .filter(
-            (pl.col("before") >= ENROLLMENT_FLOOR)
-            & (100 * known <= JUMP_PERCENT * pl.col("registered_before"))
-            & (100 * (pl.col("count") - pl.col("before")).abs() <= JUMP_PERCENT * pl.col("before"))
-        )
+    found = alone.join(jumps, on=county).filter(
+        (pl.col("before") >= ENROLLMENT_FLOOR)
+        & (100 * known <= JUMP_PERCENT * pl.col("registered_before"))
+        & (100 * (pl.col("count") - pl.col("before")).abs() <= JUMP_PERCENT * pl.col("before"))
     )
     highest = pl.col("before") * (100 + JUMP_PERCENT) // 100
     lowest = -(-pl.col("before") * (100 - JUMP_PERCENT) // 100)
     both = pl.concat(
         found.with_columns(change=change) for change in (highest + 1 - pl.col("count"), lowest - 1 - pl.col("count"))
     )
-    gap = (pl.col("apart") - pl.col("change")).abs()
-    both = both.filter((gap <= UNNOTICED) | (UNNOTICED_SHARE * gap <= pl.col("whole_county")))
+    both = both.filter(_hardly_felt(pl.col("change")))
     # a jump of the last year has no way back
     order = both.sort(pl.col("school_year") != pl.col("school_year").max(), pl.col("change").abs(), "school_code")
     once = order.unique("county_code", keep="first", maintain_order=True)
     return {r["school_code"]: (r["school_year"], r["change"]) for r in once.head(cases).to_dicts()}
+
+
+def _hardly_felt(change: pl.Expr) -> pl.Expr:
+    """Tell whether register and statistics of the county stay together in spite of a change of the statistics."""
+    gap = (pl.col("apart") - change).abs()
+    return (gap <= UNNOTICED) | (UNNOTICED_SHARE * gap <= pl.col("whole_county"))
 
 
 def _apart(tables: Tables) -> pl.DataFrame:
