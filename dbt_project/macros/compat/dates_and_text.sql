@@ -15,6 +15,15 @@ cast(
 )
 {%- endmacro %}
 
+{# Whole days from one date to another; missing where one of them is. #}
+{% macro days_between(first_date, last_date) -%}
+    {{ return(adapter.dispatch('days_between', 'edupa')(first_date, last_date)) }}
+{%- endmacro %}
+
+{% macro default__days_between(first_date, last_date) -%}
+cast({{ last_date }} - {{ first_date }} as integer)
+{%- endmacro %}
+
 {# The n-th part (from 1) of a text list; empty lists and missing parts give null. #}
 {% macro list_part(text_list, position) -%}
     {{ return(adapter.dispatch('list_part', 'edupa')(text_list, position)) }}
