@@ -23,6 +23,9 @@ UNIT_TESTS = {
     "due_follows_roll_list_and_rule", "exit_may_end_the_entitlement",
     "a_payment_without_an_id_is_known_by_its_student_number", "the_grant_of_a_pupil_goes_to_the_school_that_teaches",
     "what_was_paid_beside_what_was_due", "ordinary_aid_first_and_all_components",
+    "aid_of_a_county_follows_from_rounded_counts", "a_missed_entitlement_says_since_when",
+    "the_latest_ledger_of_a_dropout_case_speaks", "meals_and_liability_cover_of_schools",
+    "children_in_need_are_counted_where_they_live",
 }  # fmt: skip
 
 

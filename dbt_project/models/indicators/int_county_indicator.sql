@@ -8,6 +8,8 @@ aid_goal as (select * from {{ ref('ind_g_aid') }}),
 aid as (select * from {{ ref('ind_a06_aid') }}),
 aid_policy as (select * from {{ ref('ind_a06_policies_and_loans') }}),
 document_and_grant as (select * from {{ ref('ind_documents_and_grants') }}),
+services as (select * from {{ ref('ind_a06_services') }}),
+special as (select * from {{ ref('ind_a07_special') }}),
 indicator as (select * from {{ ref('dim_indicator') }}),
 roll_up_rule as (select * from {{ ref('roll_up_rules') }}),
 reporting_area as (select * from {{ ref('dim_reporting_area') }}),
@@ -51,6 +53,10 @@ together as (
     select * from aid_policy
     union all
     select * from document_and_grant
+    union all
+    select * from services
+    union all
+    select * from special
     union all
     select * from not_counted
 ),

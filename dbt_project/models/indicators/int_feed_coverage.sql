@@ -11,6 +11,10 @@ student_loan as (select * from {{ ref('fct_student_loan') }}),
 fund_flow as (select * from {{ ref('fct_fund_flow') }}),
 document as (select * from {{ ref('fct_org_document') }}),
 evaluation_year as (select * from {{ ref('dim_evaluation_year') }}),
+school as (select * from {{ ref('fct_school_register') }}),
+care as (select * from {{ ref('fct_care_record') }}),
+nutrition as (select * from {{ ref('fct_nutrition_month') }}),
+insurance as (select * from {{ ref('fct_insurance') }}),
 area as (select * from {{ ref('dim_area') }}),
 
 -- one file for the whole region: a county that it does not name has none of what it lists
@@ -37,6 +41,20 @@ regional as (
     from evaluation_year
     cross join document
     group by evaluation_year.evaluation_year
+    union all
+    select
+        'nutrition_month' as feed,
+        aid_year as coverage_year,
+        count(*) as row_count
+    from nutrition
+    group by aid_year
+    union all
+    select
+        'liability_insurance' as feed,
+        policy_year as coverage_year,
+        count(*) as row_count
+    from insurance
+    group by policy_year
 ),
 
 counted as (
@@ -86,6 +104,22 @@ counted as (
         aid_year as coverage_year,
         count(*) as row_count
     from aid_payment
+    group by county_code, aid_year
+    union all
+    select
+        'school' as feed,
+        county_code,
+        school_start_year as coverage_year,
+        count(*) as row_count
+    from school
+    group by county_code, school_start_year
+    union all
+    select
+        'care_record' as feed,
+        county_code,
+        aid_year as coverage_year,
+        count(*) as row_count
+    from care
     group by county_code, aid_year
     union all
     select
