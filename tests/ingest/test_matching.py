@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import re
 from collections import Counter
@@ -24,6 +25,7 @@ from ingest.match_pools import Pools
 from ingest.match_scores import case_number
 from ingest.match_settings import RULES_FILE, check_against, load_rules, read_rules
 from ingest.matching import match_persons, match_pools
+from simulator import simulate
 from tests.ingest.matching_province import HELD, MATCHED, YEAR, Province, land, make_province
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
@@ -34,8 +36,8 @@ Pair = tuple[str, str]
 
 @pytest.fixture(scope="module")
 def province() -> Province:
-    """3 % of all pupils' numbers damaged would leave few: here 10 %, so that each kind of damage is there."""
-    return make_province(seed=7, poor=2500, others=4000, damaged_share=0.1)
+    """3 % of the numbers damaged would leave few of each kind: here 15 %."""
+    return make_province(seed=7, poor=1500, others=2500, damaged_share=0.15)
 
 
 @pytest.fixture(scope="module")
@@ -349,3 +351,43 @@ def test_the_command_line_counts_and_explains_without_a_personal_value(
         assert province.vault[str(left)][2] not in why
     unknown = CliRunner().invoke(app, ["match", "explain", "0" * 16], env=environment)
     assert unknown.exit_code == 1
+
+
+# --- the sample province, loaded as files are ----------------------------------------------------------------------
+
+
+def test_the_sample_province_with_damaged_numbers_is_matched_from_its_files(
+    empty: WarehouseConfig, contracts: dict[str, Contract], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate(root, scale=0.01, years=(2020, 2020), damaged_id_share=0.03)
+    for feed in ("admin_area", "area_succession", "school", "poor_household", "poor_person", "pupil"):
+        assert not ingest.load_feed(feed, root, contracts, empty).rejections
+    with connect("admin", empty) as conn:
+        conn.execute("truncate matching.person_pair, matching.run")
+    match_persons(empty, contracts)
+    token = ingest.read_token_key(empty).token
+    with connect("transform", empty) as conn:
+        rows = conn.execute("select county_code, person_number, person_token from landing.poor_person").fetchall()
+        listed = {(county, number): person for county, number, person in rows}
+        rolls = dict(conn.execute("select student_number_token, person_token from landing.pupil").fetchall())
+    found, held = (set(_pairs(empty, status)) for status in ("matched", "review"))
+    truth: dict[str, list[tuple[object, object]]] = {}
+    with (root / ".truth" / "person_match.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            person = listed[row["county_code"], row["person_number"]]
+            if row["on_roll"] == "1":
+                truth.setdefault(row["damage"], []).append((person, rolls[token(row["student_number"])]))
+    undamaged = truth.pop("none")
+    assert all(left == right for left, right in undamaged)
+    wanted = {pair for pairs in truth.values() for pair in pairs}
+    with capsys.disabled():
+        print(
+            f"\nsample province, 3 % damaged: {len(undamaged)} by number; {len(wanted & found)} of {len(wanted)}",
+            end=" ",
+        )
+        print(f"damaged matched, {len(found - wanted)} wrongly, {len((wanted - found) & held)} held", end="; ")
+        print(", ".join(f"{kind} {len(set(pairs) & found)}/{len(pairs)}" for kind, pairs in sorted(truth.items())))
+    assert set(truth) == {"no_number", "wrong_number", "register_without_number"}
+    assert len(found & wanted) >= 0.999 * len(found)
+    assert len(found & wanted) >= 0.98 * len(wanted)
+    assert wanted - found <= held
