@@ -225,9 +225,8 @@ def _match(left: list[dict[str, object]], right: list[dict[str, object]], kin: l
     def pool(rows: list[dict[str, object]], filling: int) -> pl.DataFrame:
         # other pupils, so that a name is as rare as in a county
         strangers = [_person(f"s{n}", f"路人{n}", date(2001, 1, 1), place="640500000000") for n in range(filling)]
-        schema = {"guardian": pl.String, "number": pl.String}
-        frame = pl.DataFrame([*rows, *strangers], schema_overrides=schema)
-        return frame.with_columns(
+        known = _person("x", "x", guardian="g", number="n")
+        return pl.DataFrame([known, *rows, *strangers], infer_schema_length=None)[1:].with_columns(
             name_key=name_key("name"), county=pl.col("place").str.slice(0, 6), village=pl.col("place")
         )
 
@@ -354,6 +353,21 @@ def test_the_command_line_counts_and_explains_without_a_personal_value(
 
 
 # --- the sample province, loaded as files are ----------------------------------------------------------------------
+
+
+def test_a_year_with_nobody_left_over_on_one_side_or_on_both_has_no_pairs(
+    empty: WarehouseConfig, contracts: dict[str, Contract]
+) -> None:
+    assert _match([_person("a", "马小红")], [], []) == {}
+    assert _match([], [_person("A", "马小红")], []) == {}
+    with connect("admin", empty) as conn:
+        conn.execute("truncate matching.person_pair, matching.run")
+    assert match_persons(empty, contracts).years == ()
+    lonely = make_province(seed=1, poor=5, others=0, damaged_share=0)
+    lonely.pupils = lonely.pupils[:1]
+    land(lonely, empty)
+    (year,) = match_persons(empty, contracts, force=True).years
+    assert (year.matched, year.review) == (0, 0)
 
 
 def test_the_sample_province_with_damaged_numbers_is_matched_from_its_files(
