@@ -424,7 +424,8 @@ def test_damaged_numbers(world: World, resembling: tuple[Tables, dict[str, str]]
     spelled = before["poor_person"]["person_name"] != poor["person_name"]
     assert spelled.sum() > 0
     # one of a pair of lookalikes is damaged, the other is the wrong answer
-    assert [t for t in list(kinds)[::2] if t in damage] == []
+    _, everybody = damage_ids(before, 1.0, SEED, kinds)
+    assert [t for t in list(kinds)[::2] if t in everybody] == []
     assert len([t for t in list(kinds)[1::2] if t in damage]) == 6
 
 
