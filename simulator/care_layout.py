@@ -109,7 +109,7 @@ HEADERS: dict[str, dict[str, str]] = {
     "match_review": {
         "review_year": "年度",
         "county_code": "县代码",
-        "case_number": "线索编号",
+        "case_number": "比对编号",
         "outcome": "比对结论",
         "reason": "说明",
         "reviewed_on": "核查日期",

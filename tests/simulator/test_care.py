@@ -10,6 +10,8 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
+from ingest import load_contracts
+from simulator import care_layout
 from simulator.care import add_care
 from simulator.care_cases import MOST_MEAL_DAYS, care_cases
 from simulator.care_schools import MEALS_SINCE, RURAL
@@ -50,6 +52,16 @@ def cases(world: World, tables: Tables) -> list[Case]:
 def with_home(world: World, tables: Tables) -> pl.DataFrame:
     homes = world.geo.current_county()
     return tables["poor_person"].with_columns(_home=pl.col("village_code").replace_strict(homes))
+
+
+def test_files_look_as_the_contracts_ask() -> None:
+    contracts = load_contracts()
+    for feed, headers in care_layout.HEADERS.items():
+        contract = contracts[feed]
+        known = {column.name: column.header for column in contract.columns}
+        assert headers.items() <= known.items(), feed
+        assert care_layout.FOLDERS[feed] == contract.folder
+        assert contract.stem.match(f"{care_layout.STEMS[feed]}_")
 
 
 # what was there before
