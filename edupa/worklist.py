@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
 import xlsxwriter
 from psycopg.rows import dict_row
 
-from ingest.codelists import CodeList
+from edupa.worklist_kinds import KINDS, Kind, Place, Value
 from ingest.contract import Contract, known_code_lists, load_contracts
 from warehouse.canonical import Connection
 from warehouse.config import WarehouseConfig
@@ -33,11 +30,6 @@ from warehouse.restricted import county_role
 
 MAX_CASES = 1_048_575
 _MAX_CELL = 32_767
-_ID_NUMBER = re.compile(r"[1-9]\d{16}[\dX]")
-_SEMESTER = re.compile(r"(\d{4})-(spring|autumn)")
-
-Row = dict[str, Any]
-Value = str | int | Decimal | None
 
 
 class WorklistError(RuntimeError):
@@ -54,183 +46,7 @@ class Taken:
     file_sha256: str
 
 
-@dataclass(frozen=True)
-class Place:
-    """What the making of rows needs to know beside the rows.
-
-    Attributes:
-        lists: code lists, for labels.
-        year: year of the review that the list is for.
-        contract: of the feed as which the list comes back, if it does.
-    """
-
-    lists: Mapping[str, CodeList]
-    year: int
-    contract: Contract | None
-
-    def label(self, code_list: str, code: object) -> str:
-        """Chinese label of a code; the code itself where the list does not have it."""
-        if code is None:
-            return ""
-        entry = self.lists[code_list].entries.get(str(code))
-        return entry["label"] if entry else str(code)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of worklist.
-
-    Attributes:
-        title: name of the sheet.
-        relation: restricted ledger that it is read from.
-        query: what is asked of ``{relation}``, with the county as its parameter.
-        cases: makes rows of the sheet (header → value) of the rows of the ledger.
-        headers: columns in order; names are put in front, blanks to fill in behind.
-        fill_in: columns for the county's own use, where the list does not come back as a feed.
-        note: what the list is and what to do with it, Chinese first.
-        feed: contract under which the filled-in list comes back.
-    """
-
-    title: str
-    relation: str
-    query: str
-    cases: Callable[[Iterable[Row], Place], list[dict[str, Value]]]
-    headers: tuple[str, ...]
-    fill_in: tuple[str, ...]
-    note: tuple[str, ...]
-    feed: str | None = None
-
-
-def semester_name(code: object) -> str:
-    """2016-autumn as 2016年秋季学期."""
-    found = _SEMESTER.fullmatch(str(code or ""))
-    return f"{found[1]}年{'春' if found[2] == 'spring' else '秋'}季学期" if found else ""
-
-
-def _school(row: Row, place: Place) -> dict[str, Value]:
-    return {
-        "学校": row["school_name"] or row["school_code"],
-        "学段": place.label("aid_stage", row["stage_code"]),
-        "年级": place.label("grade", row["grade_code"]) if row["grade_code"] != "-1" else "",
-        "学校所在县": place.label("counties", row["school_county_code"]),
-        "户籍所在县": place.label("counties", row["home_county_code"]),
-    }
-
-
-def _who(row: Row) -> dict[str, Value]:
-    """Who it is: a short code of the token always, name and ID number where they were asked for."""
-    number = str(row.get("identifier") or "")
-    return {
-        "人员代号": str(row["person_token"] or "")[:12],
-        "姓名": row.get("person_name") or "",
-        # what identifies a person without an ID number is no number to show
-        "证件号码": number if _ID_NUMBER.fullmatch(number) else "",
-    }
-
-
-def _missed_case(row: Row) -> tuple[object, ...]:
-    """What makes semesters one case: the same person, entitlement and fault, without an interruption."""
-    return (row["person_token"], row["entitlement_code"], row["status"], row["missing_since"] or row["semester_code"])
-
-
-def _missed_aid(rows: Iterable[Row], place: Place) -> list[dict[str, Value]]:
-    cases: list[dict[str, Value]] = []
-    for (_, _, status, since), group in groupby(rows, key=_missed_case):
-        semesters = list(group)
-        last = semesters[-1]
-        due = sum((row["standard_yuan"] for row in semesters), Decimal(0))
-        paid = sum((row["paid_yuan"] for row in semesters), Decimal(0))
-        if status == "partly":
-            wrong, todo = "少发：实发低于标准", "补发差额，更正后在资助发放表中报送"
-        elif not last["is_matched"]:
-            wrong, todo = "漏助：在建档立卡名单上，未对上学籍", "先核对学籍和证件号码，在读的补发，不在读的更正就学状况"
-        else:
-            wrong, todo = "漏助：应享受，未发放", "核实后补发；已经发放的，在资助发放表中补报"
-        cases.append(
-            {
-                **_who(last),
-                "问题": wrong,
-                "资助项目": f"{last['entitlement_code']} {last['entitlement_name']}",
-                "起始学期": semester_name(since),
-                "最近学期": semester_name(last["semester_code"]),
-                "学期数": len(semesters),
-                "应发（元）": due,
-                "实发（元）": paid,
-                "差额（元）": due - paid,
-                **_school(last, place),
-                "认定依据": "建档立卡"
-                if last["is_registered_poor"]
-                else "学校认定"
-                if not last["is_due_plan_strict"]
-                else "全体学生",
-                "怎么办": todo,
-            }
-        )
-    return cases
-
-
-def _wrong_aid(rows: Iterable[Row], place: Place) -> list[dict[str, Value]]:
-    cases: list[dict[str, Value]] = []
-    for row in rows:
-        if row["status"] == "overpaid":
-            wrong, todo = "多发：实发高于标准", "核对标准，多发部分退回"
-            over = row["paid_yuan"] - row["standard_yuan"]
-        else:
-            wrong, todo = "错助：按名单、学籍和政策不应享受", "核对资格：确不符合的停发并追回，符合的补报名单或学籍"
-            over = row["paid_yuan"]
-        cases.append(
-            {
-                **_who(row),
-                "问题": wrong,
-                "资助项目": f"{row['entitlement_code']} {row['entitlement_name']}",
-                "学期": semester_name(row["semester_code"]),
-                "首次发放日期": row["first_paid_date"].isoformat() if row["first_paid_date"] else "",
-                "应发（元）": row["standard_yuan"],
-                "实发（元）": row["paid_yuan"],
-                "涉及金额（元）": over,
-                **_school(row, place),
-                "怎么办": todo,
-            }
-        )
-    return cases
-
-
-_SCHOOL_HEADERS = ("学校", "学段", "年级", "学校所在县", "户籍所在县")
-_BY_PERSON = "order by person_token, entitlement_code, status, missing_since, evaluation_year, term desc"
-
-KINDS: dict[str, Kind] = {
-    "missed-aid": Kind(
-        title="漏助名单",
-        relation="student_aid_ledger",
-        query=f"select * from {{relation}} where county_code = %s and status in ('missing', 'partly') {_BY_PERSON}",
-        cases=_missed_aid,
-        headers=(
-            "问题", "资助项目", "起始学期", "最近学期", "学期数", "应发（元）", "实发（元）", "差额（元）",
-            *_SCHOOL_HEADERS, "认定依据", "怎么办",
-        ),
-        fill_in=("核实情况", "补发日期", "补发金额"),
-        note=(
-            "每行是一名学生应享受而没有足额享受的一项资助，“起始学期”起连续漏发。",
-            "One row per student and entitlement not paid, or not in full, since 起始学期 without interruption.",
-        ),
-    ),
-    "wrong-aid": Kind(
-        title="错助名单",
-        relation="student_aid_ledger",
-        query="select * from {relation} where county_code = %s and status in ('not_expected', 'overpaid')"
-        " order by evaluation_year, term desc, person_token, entitlement_code",
-        cases=_wrong_aid,
-        headers=(
-            "问题", "资助项目", "学期", "首次发放日期", "应发（元）", "实发（元）", "涉及金额（元）", *_SCHOOL_HEADERS,
-            "怎么办",
-        ),
-        fill_in=("核实情况", "处理日期", "追回金额"),
-        note=(
-            "每行是一名学生一个学期领到的、按现有名单和政策不应领或多领的一项资助。是线索，不是结论。",
-            "One row per student, semester and entitlement paid without being due, or too high: leads, no findings.",
-        ),
-    ),
-}  # fmt: skip
+_WRAPPED = ("问题", "怎么办", "比对依据")
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -248,9 +64,9 @@ def _note(kind: Kind, county: str, login: str, cases: int, now: datetime, file_n
         lines += [
             "黄色列请填写，其余列不要改动；没有核查完的行留空即可。",
             f"填好后按“{file_name}”的名称保存（日期为报送当日），随其他数据一起报送。",
-            "同一年度再次报送时，以前填过的行要一并保留：新文件替代旧文件。",
+            "一份文件只更新其中列出的线索，以前报送的结论继续有效。",
             f"Fill in the yellow columns, save as {file_name} and send it with the other data.",
-            "A file of the same year replaces the one before it: keep the rows that were filled in.",
+            "A file speaks for the cases it lists; answers sent before stay in force.",
         ]
     else:
         lines += [
@@ -295,6 +111,7 @@ def _write(
         plain = book.add_format({**text, "quote_prefix": True})
         wrapped = book.add_format({**text, "quote_prefix": True, "text_wrap": True})
         money = book.add_format({**text, "num_format": "#,##0.00"})
+        number = book.add_format({**text, "num_format": "0"})
         head = book.add_format({**text, "bold": True, "bg_color": "#DDEBF7", "border": 1, "text_wrap": True})
         own_head = book.add_format({**text, "bold": True, "bg_color": "#FFE699", "border": 1, "text_wrap": True})
         own = book.add_format({**text, "bg_color": "#FFF9E5", "border": 1, "border_color": "#D9D9D9"})
@@ -318,10 +135,10 @@ def _write(
                     sheet.write_string(line, at, "" if value is None else str(value), own)
                 elif isinstance(value, Decimal):
                     sheet.write_number(line, at, float(value), money)
-                elif isinstance(value, int) and header in ("序号", "学期数"):
-                    sheet.write_number(line, at, value)
+                elif isinstance(value, int):
+                    sheet.write_number(line, at, value, number)
                 else:
-                    style = wrapped if header in ("问题", "怎么办") else plain
+                    style = wrapped if header in _WRAPPED else plain
                     sheet.write_string(line, at, ("" if value is None else str(value))[:_MAX_CELL], style)
         for header, words in choices.items():
             at = headers.index(header)
