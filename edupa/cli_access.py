@@ -170,6 +170,34 @@ def access_reads(
     print(f"{len(rows)} reads; the trail was last proved alive at {proof[0] if proof and proof[0] else 'no time'}")
 
 
+@access_app.command("worklists")
+@plainly
+def access_worklists(
+    login: Annotated[str | None, typer.Option(help="Only this login of the database.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+) -> None:
+    """Who took which worklist of cases, and the hash of the file.
+
+    Example: `edupa access worklists --login edupa_county_xiji`
+    """
+    from warehouse.connection import connect
+
+    with connect("auditor", load_settings().warehouse) as conn:
+        rows = conn.execute(
+            "select to_char(taken_at at time zone 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI:SS'), login, county_code, kind,"
+            " case when with_names then 'yes' else 'no' end, row_count, left(file_sha256, 16) from ledger.worklist"
+            " where login = coalesce(%s, login) order by worklist_id desc limit %s",
+            (login, limit),
+        ).fetchall()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("when", "login", "county", "kind", "names", "cases", "sha256"):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(str, row))
+    out.print(table)
+    print(f"{len(rows)} worklists")
+
+
 def _tell(done: object, *, quiet: bool = False) -> None:
     from warehouse.watchdog import Round
 

@@ -22,7 +22,8 @@ import xlsxwriter
 from psycopg.rows import dict_row
 
 from edupa.worklist_kinds import KINDS, Kind, Place, Value
-from ingest.contract import Contract, known_code_lists, load_contracts
+from ingest.codelists import CodeList
+from ingest.contract import SUFFIX, Contract, contract_folders, known_code_lists, parse_contract
 from warehouse.canonical import Connection
 from warehouse.config import WarehouseConfig
 from warehouse.login import connect_as, own_login
@@ -131,15 +132,17 @@ def _write(
         for line, case in enumerate(cases, 1):
             for at, header in enumerate(headers):
                 value: Value = line if header == "序号" else case.get(header)
-                if header in fill_in:
-                    sheet.write_string(line, at, "" if value is None else str(value), own)
+                if value in (None, ""):
+                    sheet.write_blank(line, at, None, own if header in fill_in else plain)
+                elif header in fill_in:
+                    sheet.write_string(line, at, str(value), own)
                 elif isinstance(value, Decimal):
                     sheet.write_number(line, at, float(value), money)
                 elif isinstance(value, int):
                     sheet.write_number(line, at, value, number)
                 else:
                     style = wrapped if header in _WRAPPED else plain
-                    sheet.write_string(line, at, ("" if value is None else str(value))[:_MAX_CELL], style)
+                    sheet.write_string(line, at, str(value)[:_MAX_CELL], style)
         for header, words in choices.items():
             at = headers.index(header)
             sheet.data_validation(
@@ -161,6 +164,15 @@ def _return_name(contract: Contract, county: str, county_name: str, year: int) -
 
 
 # --- taking one ---------------------------------------------------------------------------------------------------
+
+
+def _contract_of(feed: str, lists: dict[str, CodeList]) -> Contract:
+    """The contract under which a list comes back; the others are not read."""
+    paths = [folder / f"{feed}{SUFFIX}" for folder in contract_folders()]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        raise WorklistError(f"no contract {feed}{SUFFIX} in {', '.join(map(str, contract_folders()))}")
+    return parse_contract(found, lists)
 
 
 def _login_of(login: str | None, config: WarehouseConfig) -> str:
@@ -224,7 +236,7 @@ def take(
     _refuse_place(out, extracts)
     who = _login_of(login, config)
     now = now or datetime.now(ZoneInfo("Asia/Shanghai"))
-    contract = load_contracts()[kind.feed] if kind.feed else None
+    contract = _contract_of(kind.feed, lists) if kind.feed else None
     with connect_as(who, config) as conn:
         seen = _readable_counties(conn, kind.relation, who)
         if county not in seen:

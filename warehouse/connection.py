@@ -147,7 +147,7 @@ def connect_parts(
     """Open a connection once.
 
     Raises:
-        AuthenticationError: the server refuses the password.
+        AuthenticationError: the server refuses the password, or asks for one and there is none.
         psycopg.OperationalError: the server does not answer or refuses the role.
     """
     settings: dict[str, str | int] = {
@@ -169,7 +169,7 @@ def connect_parts(
             **settings,  # type: ignore[arg-type]
         )
     except psycopg.OperationalError as error:
-        if "authentication failed" not in str(error):
+        if not any(words in str(error) for words in ("authentication failed", "no password supplied")):
             raise
         raise AuthenticationError(
             f"{parts.host}:{parts.port}, database {parts.database}, does not accept the password of {parts.user}:"

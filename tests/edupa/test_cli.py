@@ -49,6 +49,8 @@ COMMANDS = [
     ["contract", "new"],
     ["contract", "diff"],
     ["contract", "test"],
+    ["worklist"],
+    ["access", "worklists"],
 ]
 
 
