@@ -40,6 +40,7 @@ reviewed as (
     select
         numbered.*,
         latest_review.outcome as review_outcome,
+        latest_review.reason,
         latest_review.reviewed_on as reviewed_date,
         latest_review.handled_on as handled_date,
         latest_review.recovered_yuan,
@@ -81,6 +82,7 @@ final as (
         review_status,
         review_status = 'dismissed' as is_dismissed,
         case when review_status in ('dismissed', 'verified', 'handled') then review_outcome end as review_outcome,
+        case when review_status in ('dismissed', 'verified', 'handled') then reason end as review_reason,
         case when review_status in ('dismissed', 'verified', 'handled') then reviewed_date end as reviewed_date,
         case when review_status = 'handled' then handled_date end as handled_date,
         -- what was recovered stays recovered, whatever the evidence says now

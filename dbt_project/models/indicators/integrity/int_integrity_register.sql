@@ -34,7 +34,7 @@ registered as (
 inflated as (
     select
         'I08' as rule_code,
-        'inflated' as case_kind,
+        'inflated_roll' as case_kind,
         {{ evidence(['reported.school_code', 'reported.school_start_year']) }} as case_key,
         {{ evidence(['reported.reported_count', 'registered.roll_count']) }} as evidence_text,
         evaluation_year.evaluation_year,
@@ -81,7 +81,7 @@ stage_age as (
 impossible_age as (
     select
         'I11' as rule_code,
-        'age' as case_kind,
+        'age_outside_stage' as case_kind,
         {{ evidence(['pupil.person_token', 'pupil.school_start_year']) }} as case_key,
         {{ evidence(['pupil.age_years', 'pupil.stage_code']) }} as evidence_text,
         evaluation_year.evaluation_year,
@@ -203,7 +203,7 @@ stage_change as (
 enrollment_jump as (
     select
         'I19' as rule_code,
-        'enrollment' as case_kind,
+        'enrollment_jump' as case_kind,
         {{ evidence(["'enrollment'", 'stage_change.county_code', 'stage_change.stage_code',
             'stage_change.school_start_year']) }} as case_key,
         {{ evidence(['stage_change.previous_count', 'stage_change.present_count', 'stage_change.previous_roll_count',
@@ -291,7 +291,7 @@ ratio_change as (
 ratio_jump as (
     select
         'I19' as rule_code,
-        'ratio' as case_kind,
+        'ratio_jump' as case_kind,
         {{ evidence(["'ratio'", 'ratio_change.county_code', 'ratio_change.indicator_code',
             'ratio_change.evaluation_year']) }} as case_key,
         {{ evidence(['ratio_change.previous_numerator', 'ratio_change.previous_denominator',
