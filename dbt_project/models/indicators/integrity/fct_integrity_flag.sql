@@ -1,13 +1,22 @@
 -- grain: one row per rule × case: a lead that somebody has to look at, never a finding
 with
 
+payment as (select * from {{ ref('int_integrity_payment') }}),
+payment_check as (select * from {{ ref('int_integrity_payment_check') }}),
 register as (select * from {{ ref('int_integrity_register') }}),
+money as (select * from {{ ref('int_integrity_money') }}),
 poverty_list as (select * from {{ ref('int_integrity_poverty_list') }}),
 rule as (select * from {{ ref('integrity_rules') }}),
 review as (select * from {{ ref('stg_integrity_review') }}),
 
 together as (
+    select * from payment
+    union all
+    select * from payment_check
+    union all
     select * from register
+    union all
+    select * from money
     union all
     select * from poverty_list
 ),

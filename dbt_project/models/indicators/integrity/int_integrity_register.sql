@@ -8,6 +8,7 @@ stage as (select * from {{ ref('dim_stage') }}),
 evaluation_year as (select * from {{ ref('dim_evaluation_year') }}),
 goal as (select * from {{ ref('ind_g_goals') }}),
 population_used as (select * from {{ ref('bridge_evaluation_year_population') }}),
+operating_grant as (select * from {{ ref('fct_operating_grant') }}),
 
 reported as (
     select
@@ -150,6 +151,55 @@ on_two_rolls as (
         rolls.load_ids
     from rolls
     inner join evaluation_year on rolls.school_start_year = evaluation_year.school_start_year
+),
+
+-- I17: money for more inclusive pupils than the register marks, this school year or the one before: a fiscal year has
+-- a semester of each
+inclusive_grant as (
+    select
+        present.school_code,
+        present.fiscal_year,
+        present.county_code,
+        present.claimed_pupil_count,
+        present.paid_yuan,
+        case
+            when coalesce(previous.pupil_count, 0) > present.pupil_count then previous.pupil_count
+            else present.pupil_count
+        end as known_count,
+        {{ merged_list('present.fund_load_ids', 'present.roll_load_ids') }} as load_ids
+    from operating_grant as present
+    left join operating_grant as previous
+        on present.school_code = previous.school_code
+        and present.grant_kind = previous.grant_kind
+        and present.fiscal_year = previous.fiscal_year + 1
+    where present.grant_kind = 'inclusive' and present.claimed_pupil_count > 0
+),
+
+beyond_the_register as (
+    select
+        'I17' as rule_code,
+        'inclusive' as case_kind,
+        {{ evidence(['inclusive_grant.school_code', 'inclusive_grant.fiscal_year']) }} as case_key,
+        {{ evidence(['inclusive_grant.claimed_pupil_count', 'inclusive_grant.known_count',
+            'inclusive_grant.paid_yuan']) }} as evidence_text,
+        evaluation_year.evaluation_year,
+        inclusive_grant.county_code,
+        cast(null as {{ dbt.type_string() }}) as home_county_code,
+        cast(null as {{ dbt.type_string() }}) as person_token,
+        inclusive_grant.school_code,
+        evaluation_year.stock_snapshot_date as since_date,
+        round(
+            inclusive_grant.paid_yuan * (inclusive_grant.claimed_pupil_count - inclusive_grant.known_count)
+            / inclusive_grant.claimed_pupil_count, 2
+        ) as amount_at_risk_yuan,
+        '经费按 ' || {{ as_text('inclusive_grant.claimed_pupil_count') }} || ' 名随班就读学生拨付，学籍标记 '
+        || {{ as_text('inclusive_grant.known_count') }} || ' 名' as description_zh,
+        'paid for ' || {{ as_text('inclusive_grant.claimed_pupil_count') }} || ' inclusive pupils, the register marks '
+        || {{ as_text('inclusive_grant.known_count') }} as description_en,
+        inclusive_grant.load_ids
+    from inclusive_grant
+    inner join evaluation_year on inclusive_grant.fiscal_year = evaluation_year.fiscal_year
+    where inclusive_grant.claimed_pupil_count > inclusive_grant.known_count
 ),
 
 -- I19: the statistics of a county and stage jump, and the register saw nothing of the kind
@@ -324,6 +374,8 @@ together as (
     select * from impossible_age
     union all
     select * from on_two_rolls
+    union all
+    select * from beyond_the_register
     union all
     select * from enrollment_jump
     union all
