@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from dbt.cli.main import dbtRunner
 
-from ingest import ensure_landing, ensure_token_key, load_contracts
+from disclosure.plan import plan_candidate
+from ingest import ensure_landing, ensure_token_key, load_contracts, load_feed
+from simulator.run import SimulationReport, simulate
 from tests.conftest import make_warehouse
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect, connection_parts
@@ -22,6 +24,8 @@ from warehouse.server import stop
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ROOT / "dbt_project"
+SCALE = 0.005
+NIGHTLY = ("build", "--select", "staging", "core", "indicators", "--exclude-resource-type", "unit_test")
 
 
 @dataclass
@@ -132,3 +136,37 @@ def empty_dbt(empty_warehouse: WarehouseConfig, tmp_path_factory: pytest.TempPat
 def loaded_warehouse() -> Iterator[WarehouseConfig]:
     """A second warehouse, filled by the value test with a sample province."""
     yield from _warehouse()
+
+
+def build_marts(dbt: Dbt, config: WarehouseConfig, year: int, schema: str) -> None:
+    """The plan of protection and the marts of one evaluation, in a candidate schema of their own."""
+    plan_candidate(config, year)
+    dbt.run("build", "--select", "marts", "--exclude-resource-type", "unit_test",
+            "--vars", f"{{evaluation_year: {year}, candidate_schema: {schema}}}")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SimulationReport:
+    """A small sample province, and what was written of it."""
+    return simulate(tmp_path_factory.mktemp("province"), scale=SCALE)
+
+
+@pytest.fixture(scope="session")
+def province(sample: SimulationReport) -> Path:
+    """Feeds and truth of the sample province."""
+    return sample.out
+
+
+@pytest.fixture(scope="session")
+def dbt(loaded_warehouse: WarehouseConfig, sample: SimulationReport, tmp_path_factory: pytest.TempPathFactory) -> Dbt:
+    """Run dbt for a night and the evaluation of 2020."""
+    contracts = load_contracts()
+    for feed in contracts:
+        report = load_feed(feed, sample.out, contracts, loaded_warehouse)
+        # no reviews came back yet: a sample has no file of them
+        assert bool(report.files) == (feed in sample.rows), feed
+    made = Dbt(tmp_path_factory.mktemp("dbt_values"), environment_of(loaded_warehouse))
+    made.run("seed")
+    made.run(*NIGHTLY)
+    build_marts(made, loaded_warehouse, 2020, "candidate_all")
+    return made

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
 
 from tests.dbt.conftest import PROJECT, Dbt
+from warehouse.config import WarehouseConfig
+from warehouse.connection import connect
 
 THRESHOLD = re.compile(r"threshold\('(\w+)', '(\w+)'\)")
 
@@ -35,3 +41,126 @@ def test_rules_are_complete_and_name_feeds_that_exist(offline_dbt: Dbt) -> None:
         assert needed, row["rule_code"]
         # a rule can be checked exactly where every feed that it needs is taken in
         assert (needed <= known) == (row["is_measurable"] == "true"), row["rule_code"]
+
+
+Row = tuple[str, str, int, str, Decimal, str]
+CASES = " union all ".join(
+    f"select rule_code, case_kind, evaluation_year, county_code, amount_at_risk_yuan, case_key from indicators.{model}"
+    for model in (
+        "int_integrity_payment", "int_integrity_payment_check", "int_integrity_register", "int_integrity_nutrition",
+        "int_integrity_money", "int_integrity_poverty_list",
+    )
+)  # fmt: skip
+
+
+def tokens(config: WarehouseConfig) -> dict[str, str]:
+    """Person token (of a card: its own) of every raw number that the truth may name."""
+    with connect("admin", config) as connection:
+        known = connection.execute("select identifier_kind, identifier, person_token from vault.person_identity")
+        rows = known.fetchall()
+        owner = dict(
+            connection.execute(
+                "select student_number_token, person_token from core.bridge_student_identifier where is_latest_person"
+            ).fetchall()
+        )
+    return {str(number): str(owner.get(token, token)) for _, number, token in rows}
+
+
+def key_of(case: dict[str, str], token_of: dict[str, str]) -> str:
+    """The key that the models give a case of the truth."""
+    rule, kind, year, subject = case["rule"], case["case_kind"], case["year"], case["subject"].split("|")
+    if rule in ("I01", "I02", "I03", "I04", "I05", "I21", "I07"):
+        return "|".join([token_of[subject[0]], *subject[1:]])
+    if rule in ("I11", "I12"):
+        return f"{token_of[subject[0]]}|{year}"
+    if rule == "I08":
+        return f"{subject[0]}|{year}"
+    if rule == "I09":
+        return f"{subject[0]}|{year}|{subject[1]}|{kind}"
+    if rule == "I14":
+        return f"idle|{subject[0]}|{subject[1]}" if len(subject) == 2 else f"{kind}|{subject[0]}|{year}|{subject[2]}"
+    if rule == "I19":
+        return f"enrollment|{subject[0]}|{subject[1]}|{year}"
+    if rule == "I22":
+        return f"{case['county_code']}|{subject[0]}|{year}|{kind}"
+    return "|".join(subject)
+
+
+@pytest.fixture(scope="module")
+def truth(province: Path) -> list[dict[str, str]]:
+    """Cases and near-misses of the sample province as the simulator knows them."""
+    with (province / ".truth" / "integrity_cases.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.fixture(scope="module")
+def found(dbt: Dbt, loaded_warehouse: WarehouseConfig) -> list[Row]:
+    """Every lead that the models raise."""
+    with connect("transform", loaded_warehouse) as connection:
+        rows: list[Row] = list(connection.execute(CASES.encode()).fetchall())  # type: ignore[arg-type]
+        flags = connection.execute("select count(*) from indicators.fct_integrity_flag").fetchone()
+    assert flags == (len(rows),)
+    return rows
+
+
+def test_every_planted_case_is_a_lead_and_nothing_else_is(
+    truth: list[dict[str, str]],
+    found: list[Row],
+    loaded_warehouse: WarehouseConfig,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    token_of = tokens(loaded_warehouse)
+    wanted = {
+        (case["rule"], case["case_kind"], int(case["year"]), case["county_code"], Decimal(case["amount_yuan"]),
+         key_of(case, token_of))
+        for case in truth
+        if case["is_near_miss"] == "0"
+    }  # fmt: skip
+    raised = set(found)
+    rules = [row["rule_code"] for row in seed("integrity_rules") if row["is_measurable"] == "true"]
+    with capsys.disabled():
+        print()
+        for rule in rules:
+            mine, planted = {f for f in raised if f[0] == rule}, {w for w in wanted if w[0] == rule}
+            hits = len(mine & planted)
+            print(
+                f"{rule}: {len(planted)} cases, {len(mine)} leads, recall {hits / len(planted):.3f},"
+                f" precision {hits / max(len(mine), 1):.3f}"
+            )
+    assert raised == wanted
+    assert {case[0] for case in wanted} == set(rules)
+
+
+def test_no_near_miss_is_a_lead(
+    truth: list[dict[str, str]], found: list[Row], loaded_warehouse: WarehouseConfig
+) -> None:
+    token_of = tokens(loaded_warehouse)
+    near = [case for case in truth if case["is_near_miss"] == "1"]
+    leads = {(row[0], row[5]) for row in found}
+    assert [case for case in near if (case["rule"], key_of(case, token_of)) in leads] == []
+    measurable = {row["rule_code"] for row in seed("integrity_rules") if row["is_measurable"] == "true"}
+    assert {case["rule"] for case in near} == measurable
+
+
+def test_no_description_holds_a_personal_value(found: list[Row], loaded_warehouse: WarehouseConfig) -> None:
+    """Neither a number of anybody nor a token stands in what people read."""
+    with connect("transform", loaded_warehouse) as connection:
+        texts = connection.execute("select description_zh, description_en from indicators.fct_integrity_flag")
+        bad = [pair for pair in texts.fetchall() if re.search(r"\d{17}[\dX]|[0-9a-f]{32}", " ".join(map(str, pair)))]
+    assert found
+    assert bad == []
+
+
+def test_a_case_is_seen_by_the_county_that_acts_and_the_home_county(
+    dbt: Dbt, found: list[Row], loaded_warehouse: WarehouseConfig
+) -> None:
+    dbt.run("run", "--select", "funds_cases")
+    with connect("transform", loaded_warehouse) as connection:
+        rows = connection.execute(
+            "select f.case_number, f.county_code, f.home_county_code, array_agg(c.county_code order by c.county_code)"
+            " from indicators.fct_integrity_flag f left join restricted_source.funds_cases c using (case_number)"
+            " group by 1, 2, 3"
+        ).fetchall()
+    assert len(rows) == len(found)
+    assert [row for row in rows if row[3] != sorted({c for c in row[1:3] if c is not None})] == []
+    assert any(row[1] != row[2] and row[2] is not None for row in rows)

@@ -4,6 +4,7 @@ with
 payment as (select * from {{ ref('int_integrity_payment') }}),
 payment_check as (select * from {{ ref('int_integrity_payment_check') }}),
 register as (select * from {{ ref('int_integrity_register') }}),
+nutrition as (select * from {{ ref('int_integrity_nutrition') }}),
 money as (select * from {{ ref('int_integrity_money') }}),
 poverty_list as (select * from {{ ref('int_integrity_poverty_list') }}),
 rule as (select * from {{ ref('integrity_rules') }}),
@@ -15,6 +16,8 @@ together as (
     select * from payment_check
     union all
     select * from register
+    union all
+    select * from nutrition
     union all
     select * from money
     union all

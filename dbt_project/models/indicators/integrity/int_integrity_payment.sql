@@ -149,7 +149,7 @@ last_arrival as (
     from schooled
     inner join arrival
         on schooled.person_token = arrival.person_token
-        and arrival.event_date > schooled.snapshot_date
+        and schooled.snapshot_date < arrival.event_date
         and schooled.paid_date >= arrival.event_date
     group by schooled.aid_payment_key
 ),
@@ -161,7 +161,7 @@ last_departure as (
     from schooled
     inner join departure
         on schooled.person_token = departure.person_token
-        and departure.event_date > schooled.snapshot_date
+        and schooled.snapshot_date < departure.event_date
         and schooled.cut_off_date > departure.event_date
         and schooled.paid_date > departure.event_date
     group by schooled.aid_payment_key
@@ -307,8 +307,7 @@ item_case as (
 
 -- I05: due and not paid; who died or left before the cut-off is owed nothing
 gone as (
-    select distinct  -- one reason is enough
-        missing.aid_status_key
+    select missing.aid_status_key
     from aid_status as missing
     inner join semester on missing.semester_key = semester.semester_key
     inner join school_year on semester.school_start_year = school_year.school_start_year
@@ -316,15 +315,16 @@ gone as (
         on missing.person_token = death.person_token and semester.cut_off_date > death.death_date
     left join departure
         on missing.person_token = departure.person_token
-        and departure.event_date > school_year.snapshot_date
+        and school_year.snapshot_date < departure.event_date
         and semester.cut_off_date > departure.event_date
     left join arrival
         on missing.person_token = arrival.person_token
-        and arrival.event_date >= departure.event_date
+        and departure.event_date <= arrival.event_date
         and semester.cut_off_date >= arrival.event_date
     where
         missing.status = 'missing'
         and (death.person_token is not null or (departure.person_token is not null and arrival.person_token is null))
+    group by missing.aid_status_key
 ),
 
 not_paid as (
