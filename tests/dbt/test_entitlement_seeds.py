@@ -272,6 +272,14 @@ def new_row(table: list[dict[str, str]]) -> None:
     table.append(known | added | {"from_term": "spring", "from_year": "2020", "display_order": "99"})
 
 
+def second_version(table: list[dict[str, str]]) -> None:
+    """The national grant of upper secondary: 1,100 yuan from autumn 2019 on, by a second version of its rule."""
+    first = next(r for r in table if r["entitlement_code"] == "OR03")
+    second = {"rule_version": "2", "standard_yuan": "1100.00", "from_term": "autumn", "from_year": "2019"}
+    table.append(first | second)
+    first |= {"to_term": "spring", "to_year": "2019"}
+
+
 BOTH = ("plan_strict", "national_broad")
 
 
@@ -314,6 +322,11 @@ EXPECTED: dict[str, tuple[str, Callable[[list[dict[str, str]]], None], set[Cell]
         | cells("G13", ("covered_by_school_county",), ONE_YEAR, BOTH, AT_COLLEGE)
         | cells("G13", ("not_expected",), ONE_YEAR, ("none",)),
     ),
+    "second_version": (
+        "entitlements",
+        second_version,
+        cells("G13", ("adequacy",), {2019: ("all", "autumn"), 2020: EVERY}, BOTH),
+    ),
     # due and not paid: the pupil is no longer covered entirely, and what he has of the tilt came before the ordinary
     "new_row": (
         "entitlements",
@@ -337,8 +350,8 @@ def test_a_changed_seed_row_changes_what_rests_on_it(
     seed, edit, expected = EXPECTED[name]
     for other in ("entitlements", "assumptions"):
         change(made.project, other, edit if other == seed else lambda table: None)
-    made.run("seed", "--select", "entitlements", "assumptions")
-    made.run("run", "--select", "dim_entitlement+,+fct_indicator_value", "fct_indicator_value")
+    resting = ("entitlements", "assumptions", "dim_entitlement+,+fct_indicator_value")
+    made.run("build", "--select", *resting, "--exclude-resource-type", "test", "unit_test")
     after = values(config)
     assert after.keys() == before.keys()
     changed = {cell for cell in before if before[cell] != after[cell]}
