@@ -10,7 +10,7 @@ is minimal in that no single cell could be shown in addition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -193,6 +193,8 @@ class _Table:
         self.small: set[CellKey] = set()
         #: worlds seen on the way, without their switches: most still agree after the next step
         self.worlds: list[np.ndarray] = []
+        #: counts that no further cell can protect, whatever is hidden beside it
+        self.hopeless: set[str] = set()
 
     def _true_counts(self, cell: Cell) -> dict[str, int]:
         counts = shown_counts(cell)
@@ -260,22 +262,23 @@ class _Table:
         counties = {key.area_code for key, cell in self.cells.items() if cell.area_level == "county"}
         return {area: found for area, found in self.areas.paths.items() if area in counties}
 
-    def narrowed(self, *, whole: bool = False, first: bool = False) -> list[Narrowed]:
+    def narrowed(self, *, whole: bool = False, first: bool = False, but: Collection[str] = ()) -> list[Narrowed]:
         """Counts that an outsider could narrow too far, the narrowest first.
 
         Args:
             whole: reason with whole numbers; False: with fractions, which is faster, and with a width that is larger by
                 one, because whole numbers leave less room.
             first: name one such count only.
+            but: counts that are not looked at then.
         """
         published, width = self.published(), self.group.policy.min_width + (0 if whole else 1)
         try:
             known = know(self.group, self.areas, published, self.earlier)
             self.worlds[:0] = self.truth(known)
-            found = narrow(known.system, known.watched, width, memory=self.worlds, whole=whole, first=first)
+            found = narrow(known.system, known.watched, width, memory=self.worlds, whole=whole, first=first, but=but)
         except InfeasibleError:
             known = know(self.group, self.areas, published, self.earlier, same=False)
-            found = narrow(known.system, known.watched, width, memory=self.worlds, whole=whole, first=first)
+            found = narrow(known.system, known.watched, width, memory=self.worlds, whole=whole, first=first, but=but)
         bad = [
             (name, interval, known.origin[name][1], known.origin[name][2])
             for name, interval in found.items()
@@ -322,15 +325,23 @@ class _Table:
             return []
         return sorted(cell_key for cell_key, switch in switches.items() if world[switch] > 0.5)
 
-    def hide_more(self, bad: Sequence[Narrowed]) -> bool:
-        """Hide the partners of the narrowest count; False where nothing more can be hidden."""
-        for _, _, key, count in bad:
-            if key not in self.true_counts:
+    def hide_partners(self, bad: Sequence[Narrowed]) -> bool:
+        """Hide the partners of the narrowest count that has any; whoever has none gets none later."""
+        for name, _, key, count in bad:
+            if name in self.hopeless:
                 continue
-            if found := self.partners(key, count):
+            found = self.partners(key, count) if key in self.true_counts else []
+            if found:
                 for partner in found:
                     self.decisions[partner] = Decision("D")
                 return True
+            self.hopeless.add(name)
+        return False
+
+    def hide_more(self, bad: Sequence[Narrowed]) -> bool:
+        """Hide the partners of the narrowest count, else the cheapest cell; False where nothing more can be hidden."""
+        if self.hide_partners(bad):
+            return True
         # what is shown already in earlier releases stays known; among the rest, the cheapest cell goes next
         left = [
             key
@@ -379,6 +390,9 @@ def plan_table(
         return Plan(dict(table.decisions))
     needed = {key for key, decision in table.decisions.items() if decision.status != "F"}
     exposed: list[str] = []
+    # one at a time: the cells hidden for one protect others too
+    while one := table.narrowed(first=True, but=table.hopeless):
+        table.hide_partners(one)
     while bad := table.narrowed():
         if not table.hide_more(bad):
             exposed = [name for name, *_ in bad]

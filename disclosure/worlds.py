@@ -9,7 +9,7 @@ world tells of all counts at once, so a few programs settle most of a table; onl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,12 +111,16 @@ class _Reduced:
 class Solver:
     """Programs over one system; the matrices are built once.
 
+    Args:
+        system: what is known.
+        reduced: the same without what follows at once, where it was built already.
+
     Raises:
         InfeasibleError: what is published contradicts itself at first sight.
     """
 
-    def __init__(self, system: System) -> None:
-        self._reduced = _Reduced(system)
+    def __init__(self, system: System, reduced: _Reduced | None = None) -> None:
+        self._reduced = _Reduced(system) if reduced is None else reduced
         self._farthest = np.minimum(np.array(system.upper)[self._reduced.is_free], _FAR)
 
     def world(self, objective: np.ndarray, *, whole: bool | Sequence[int] = True) -> np.ndarray | None:
@@ -392,6 +396,7 @@ def narrow(
     memory: list[np.ndarray] | None = None,
     whole: bool = True,
     first: bool = False,
+    but: Collection[str] = (),
 ) -> dict[str, Interval]:
     """Interval of every watched sum: exact where it is narrower than ``width``, at least ``width`` wide otherwise.
 
@@ -402,7 +407,9 @@ def narrow(
         memory: worlds that may agree with the system, without their switches (the planner knows the true one, and those
             of the step before); each is held against the system, and those found here are added.
         whole: worlds of whole numbers; False: the linear relaxation, which is faster and never narrower.
-        first: stop at the first sum that is narrower; what is then neither exact nor wide was not looked at.
+        first: stop at the first sum that is narrower, those that look narrowest first; what is then neither exact nor
+            wide was not looked at.
+        but: names that are not looked at (with ``first``).
 
     Raises:
         InfeasibleError: no world agrees with the system.
@@ -413,7 +420,7 @@ def narrow(
     search = _Search(system, watched, width)
     search.offer(memory or ())
     remembered = len(search.checked)
-    solver = Solver(system)
+    solver = Solver(system, search.reduced)
     if search.reduced.size:
         if whole:
             search.spread(solver)
@@ -425,7 +432,11 @@ def narrow(
         memory[:] = [world[search.counts] for world in search.checked[remembered:]] + memory
         del memory[_REMEMBERED:]
     exact = np.zeros(len(names), dtype=bool)
-    for row in search.open_ones():
+    left = search.open_ones()
+    if first:
+        left = left[np.argsort((search.high - search.low)[left], kind="stable")]
+        left = left[[names[row] not in but for row in left]]
+    for row in left:
         for sign in (1.0, -1.0):
             if search.high[row] - search.low[row] >= width:
                 break
