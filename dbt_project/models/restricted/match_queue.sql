@@ -118,10 +118,8 @@ final as (
         end as {{ dbt.type_string() }}) as what_to_do_zh,
         cast(case
             when cases.case_kind = 'candidate'
-                then 'compare the household register with the school file; enter outcome and day under this case number'
-                    || ' in the match review and send it'
-            else 'visit the household: if the child is at school, the school corrects the ID number in its register;'
-                || ' if not, enter the child in the dropout ledger'
+                then 'compare household register and school file; send outcome and day in the match review'
+            else 'visit: at school, the school corrects the ID number; if not, enter the child in the dropout ledger'
         end as {{ dbt.type_string() }}) as what_to_do_en
     from cases
     inner join resident
