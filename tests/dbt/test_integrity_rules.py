@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dbt.conftest import PROJECT, Dbt
+from tests.dbt.conftest import PROJECT, ROOT, Dbt
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 
@@ -30,6 +30,15 @@ def test_thresholds_are_data_and_all_are_used() -> None:
         for match in THRESHOLD.finditer(path.read_text(encoding="utf-8"))
     }
     assert used == {(row["rule_code"], row["threshold_code"]) for row in seed("integrity_thresholds")}
+
+
+def test_the_page_of_the_rules_says_what_the_seed_says() -> None:
+    page = (ROOT / "docs" / "integrity.md").read_text(encoding="utf-8")
+    rows = [
+        f"| {r['rule_code']} | {r['name_zh']} {r['name_en']} | {r['compares_zh']} | {r['does_not_prove_zh']} |"
+        for r in seed("integrity_rules")
+    ]
+    assert [row for row in rows if row not in page] == []
 
 
 def test_rules_are_complete_and_name_feeds_that_exist(offline_dbt: Dbt) -> None:
@@ -58,12 +67,11 @@ def tokens(config: WarehouseConfig) -> dict[str, str]:
     with connect("admin", config) as connection:
         known = connection.execute("select identifier_kind, identifier, person_token from vault.person_identity")
         rows = known.fetchall()
-        owner = dict(
-            connection.execute(
-                "select student_number_token, person_token from core.bridge_student_identifier where is_latest_person"
-            ).fetchall()
-        )
-    return {str(number): str(owner.get(token, token)) for _, number, token in rows}
+        owners = connection.execute(
+            "select student_number_token, person_token from core.bridge_student_identifier where is_latest_person"
+        ).fetchall()
+    owner = {str(number): str(person) for number, person in owners}
+    return {str(number): owner.get(str(token), str(token)) for _, number, token in rows}
 
 
 def key_of(case: dict[str, str], token_of: dict[str, str]) -> str:
@@ -162,5 +170,5 @@ def test_a_case_is_seen_by_the_county_that_acts_and_the_home_county(
             " group by 1, 2, 3"
         ).fetchall()
     assert len(rows) == len(found)
-    assert [row for row in rows if row[3] != sorted({c for c in row[1:3] if c is not None})] == []
+    assert [row for row in rows if row[3] != sorted({str(c) for c in row[1:3] if c is not None})] == []
     assert any(row[1] != row[2] and row[2] is not None for row in rows)
