@@ -104,7 +104,7 @@ def _missed_aid(rows: Iterable[Row], place: Place) -> list[dict[str, Value]]:
     for (_, _, status, since), group in groupby(rows, key=_missed_case):
         semesters = list(group)
         last = semesters[-1]
-        due = sum((row["standard_yuan"] for row in semesters), Decimal(0))
+        due = sum((row["standard_yuan"] or Decimal(0) for row in semesters), Decimal(0))
         paid = sum((row["paid_yuan"] for row in semesters), Decimal(0))
         if status == "partly":
             wrong, todo = "少发：实发低于标准", "补发差额，更正后在资助发放表中报送"
