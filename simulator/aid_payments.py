@@ -81,8 +81,7 @@ def paid_rows(due: pl.DataFrame, who: pl.DataFrame, tables: Tables, seed: int) -
         seed: random seed.
 
     Returns:
-        Unnumbered payments: the columns of the payments, ``start``, ``stage``, ``home``, ``strict``, ``is_poor``,
-        ``has_moved`` (paid by the school that the pupil went to) and ``has_left`` (paid before the pupil left).
+        Unnumbered payments: the columns of the payments, ``start``, ``stage``, ``home``, ``strict`` and ``is_poor``.
     """
     rng = np.random.default_rng([seed, 96])
     back = due["missed"].to_numpy() & (rng.random(due.height) < CAME_BACK) & due["is_matched"].to_numpy()
@@ -112,7 +111,7 @@ def exits_of(event: pl.DataFrame) -> pl.DataFrame:
     gone = pl.col("event_type").is_in(EXITS) | (
         (pl.col("event_type") == "transfer_out") & pl.col("to_school_code").is_null()
     )
-    return event.filter(gone).select("_token", "event_type", "from_school_code", exit_on="event_date")
+    return event.filter(gone).select("_token", "event_type", exit_on="event_date")
 
 
 def moves_of(event: pl.DataFrame) -> pl.DataFrame:
@@ -143,7 +142,6 @@ def _at_their_school(rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
     # Fees and aid of the whole school year are settled in advance with a pupil who is about to leave.
     rows = rows.join(left, on="_at", how="left", maintain_order="left").with_columns(
         paid_on=pl.min_horizontal("paid_on", pl.col("exit_on") - pl.duration(days=1)),
-        has_left=pl.col("exit_on").is_not_null(),
     )
     moved = (
         rows.select("_at", "_token", "start", "paid_on")
@@ -158,7 +156,6 @@ def _at_their_school(rows: pl.DataFrame, tables: Tables) -> pl.DataFrame:
         rows.join(moved, on="_at", how="left", maintain_order="left")
         .join(place, on="new_school", how="left", maintain_order="left")
         .with_columns(
-            has_moved=pl.col("new_school").is_not_null(),
             school_code=pl.coalesce("new_school", "school_code"),
             county_code=pl.coalesce("new_county", "school_county"),
         )
