@@ -3,7 +3,7 @@ with
 
 entry as (select * from {{ ref('stg_fund_ledger') }}),
 school as (select * from {{ ref('dim_school') }}),
-school_year as (select * from {{ ref('dim_evaluation_year') }}),
+evaluation_year as (select * from {{ ref('dim_evaluation_year') }}),
 area as (select * from {{ ref('bridge_area_succession') }}),
 
 final as (
@@ -30,11 +30,11 @@ final as (
         entry.load_id
     from entry
     left join area on entry.county_code = area.from_area_code
-    left join school_year on entry.fiscal_year = school_year.fiscal_year
+    left join evaluation_year on entry.fiscal_year = evaluation_year.fiscal_year
     left join school
         on entry.recipient_school_code = school.school_code
-        and school_year.stock_snapshot_date >= school.valid_from_date
-        and school_year.stock_snapshot_date < coalesce(school.valid_to_date, cast('9999-12-31' as date))
+        and evaluation_year.stock_snapshot_date >= school.valid_from_date
+        and evaluation_year.stock_snapshot_date < coalesce(school.valid_to_date, cast('9999-12-31' as date))
 )
 
 select * from final

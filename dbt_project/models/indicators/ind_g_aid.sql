@@ -262,7 +262,7 @@ stacked as (
 ),
 
 g13_variant as (
-    select distinct  -- the variants that have both bases
+    select
         line_variant.variant,
         g13_basis.basis
     from (
