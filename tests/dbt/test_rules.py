@@ -29,6 +29,7 @@ UNIT_TESTS = {
     "a_missed_entitlement_says_since_when", "the_latest_ledger_of_a_dropout_case_speaks",
     "meals_and_liability_cover_of_schools", "children_in_need_are_counted_where_they_live",
     "leads_of_persons_are_published_rounded", "a_rule_is_measurable_where_all_its_feeds_came",
+    "files_of_poor_pupils_and_leads", "the_board_says_what_is_due_and_what_contradicts",
 }  # fmt: skip
 
 

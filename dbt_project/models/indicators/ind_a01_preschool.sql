@@ -5,6 +5,7 @@ county_year as (select * from {{ ref('int_county_year') }}),
 preschool_ger as (select * from {{ ref('int_preschool_ger') }}),
 poor_person as (select * from {{ ref('fct_poverty_person') }}),
 pupil as (select * from {{ ref('fct_enrollment_pupil') }}),
+person_match as (select * from {{ ref('bridge_person_match') }}),
 
 -- A1.3: the priority counties beside the other plan counties, resident population
 a1_3 as (
@@ -22,7 +23,7 @@ a1_3 as (
     where is_plan_county and basis = 'resident'
 ),
 
--- A1.6: registered-poor children of pre-primary age on a pre-primary roll; a surrogate token never joins
+-- A1.6: registered-poor children of pre-primary age who are, by number or by match, somebody on a pre-primary roll
 ranked_roll as (
     select
         person_token,
@@ -32,7 +33,7 @@ ranked_roll as (
             partition by person_token, school_start_year order by school_code asc, student_number_token asc
         ) as roll_number
     from pupil
-    where stage_code = 'preschool' and token_basis = 'id_number'
+    where stage_code = 'preschool'
 ),
 
 preschool_roll as (select * from ranked_roll where roll_number = 1),
@@ -45,10 +46,13 @@ poor_child as (
         poor_person.load_id as child_load_id,
         preschool_roll.load_id as roll_load_id
     from poor_person
+    left join person_match
+        on poor_person.person_token = person_match.poor_person_token
+        and poor_person.poverty_year = person_match.poverty_year
+        and person_match.match_status = 'matched'
     left join preschool_roll
-        on poor_person.person_token = preschool_roll.person_token
-        and poor_person.poverty_year = preschool_roll.school_start_year
-        and poor_person.token_basis = 'id_number'
+        on person_match.pupil_person_token = preschool_roll.person_token
+        and person_match.poverty_year = preschool_roll.school_start_year
     where poor_person.age_years between {{ var('preschool_age_from') }} and {{ var('preschool_age_to') }}
 ),
 

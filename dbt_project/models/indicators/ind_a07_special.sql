@@ -7,6 +7,9 @@ school as (select * from {{ ref('fct_school_register') }}),
 pupil as (select * from {{ ref('fct_enrollment_pupil') }}),
 disabled_child as (select * from {{ ref('fct_disabled_child') }}),
 care as (select * from {{ ref('fct_care_record') }}),
+payment as (select * from {{ ref('fct_aid_payment') }}),
+person_match as (select * from {{ ref('bridge_person_match') }}),
+semester as (select * from {{ ref('dim_semester') }}),
 
 -- a child has its home in one county and its care file in another: whoever delivers files, they hold for all counties
 care_year as (
@@ -34,6 +37,54 @@ frame as (
         and county_year.evaluation_year = care_delivered.coverage_year
         and care_delivered.feed = 'care_record'
     left join care_year on county_year.evaluation_year = care_year.coverage_year
+),
+
+term_subgroup as (
+    select 'all' as subgroup
+    union all
+    select 'spring' as subgroup
+    union all
+    select 'autumn' as subgroup
+),
+
+payment_year as (
+    select distinct coverage_year  -- one row per year: coverage has one per county
+    from coverage
+    where feed = 'aid_payment'
+),
+
+-- what was delivered for the semesters of a subgroup; a spring before the first register has none
+term_frame as (
+    select
+        county_year.county_code,
+        county_year.evaluation_year,
+        term_subgroup.subgroup,
+        min(case when pupil_delivered.feed is not null then 1 else 0 end) as has_pupil,
+        min(case when list_delivered.feed is not null then 1 else 0 end) as has_disabled_child,
+        min(case when poor_delivered.feed is not null then 1 else 0 end) as has_poor_person,
+        max(case when care_year.coverage_year is not null then 1 else 0 end) as has_care_anywhere,
+        max(case when payment_year.coverage_year is not null then 1 else 0 end) as has_payment_anywhere
+    from county_year
+    cross join term_subgroup
+    left join semester
+        on county_year.evaluation_year = semester.evaluation_year
+        and term_subgroup.subgroup in ('all', semester.term)
+        and semester.is_in_scope
+    left join coverage as pupil_delivered
+        on county_year.county_code = pupil_delivered.county_code
+        and semester.school_start_year = pupil_delivered.coverage_year
+        and pupil_delivered.feed = 'pupil'
+    left join coverage as list_delivered
+        on county_year.county_code = list_delivered.county_code
+        and semester.school_start_year = list_delivered.coverage_year
+        and list_delivered.feed = 'disabled_child'
+    left join coverage as poor_delivered
+        on county_year.county_code = poor_delivered.county_code
+        and semester.poverty_year = poor_delivered.coverage_year
+        and poor_delivered.feed = 'poor_person'
+    left join care_year on semester.evaluation_year = care_year.coverage_year
+    left join payment_year on semester.evaluation_year = payment_year.coverage_year
+    group by county_year.county_code, county_year.evaluation_year, term_subgroup.subgroup
 ),
 
 -- A7.2: an open special school, or a special class attached to another school
@@ -183,6 +234,157 @@ in_rehabilitation as (
         and frame.evaluation_year = rehabilitation_count.reference_year
 ),
 
+-- A7.6: disabled pupils with any payment of the semester, by the register behind the semester
+paid_person as (
+    select
+        person_token,
+        aid_year,
+        term,
+        min(load_id) as load_id
+    from payment
+    where not is_reversed and amount_yuan > 0
+    group by person_token, aid_year, term
+),
+
+disabled_in_term as (
+    select
+        disabled_pupil.home_county_code,
+        semester.evaluation_year,
+        semester.term,
+        case when paid_person.person_token is not null then 1 else 0 end as is_reached,
+        disabled_pupil.load_id,
+        paid_person.load_id as reached_load_id
+    from disabled_pupil
+    inner join semester on disabled_pupil.school_start_year = semester.school_start_year and semester.is_in_scope
+    left join paid_person
+        on disabled_pupil.person_token = paid_person.person_token
+        and semester.evaluation_year = paid_person.aid_year
+        and semester.term = paid_person.term
+),
+
+-- A7.7: left-behind pupils of registered-poor households with an open care file and a visit in the semester
+poor_pupil as (
+    select distinct  -- one row per pupil: two persons of the list may lead to one
+        poverty_year,
+        pupil_person_token
+    from person_match
+    where match_status = 'matched'
+),
+
+tracked_child as (
+    select
+        care.person_token,
+        care.aid_year,
+        care.term,
+        min(care.load_id) as load_id
+    from care
+    inner join semester on care.aid_year = semester.evaluation_year and care.term = semester.term
+    where
+        care.child_kind = 'left_behind'
+        and care.visit_count >= 1
+        and care.opened_date <= semester.end_date
+        and (care.closed_date is null or care.closed_date > semester.cut_off_date)
+    group by care.person_token, care.aid_year, care.term
+),
+
+left_behind_in_term as (
+    select
+        pupil.home_county_code,
+        semester.evaluation_year,
+        semester.term,
+        case when tracked_child.person_token is not null then 1 else 0 end as is_reached,
+        pupil.load_id,
+        tracked_child.load_id as reached_load_id
+    from pupil
+    inner join semester on pupil.school_start_year = semester.school_start_year and semester.is_in_scope
+    inner join poor_pupil
+        on pupil.person_token = poor_pupil.pupil_person_token
+        and semester.poverty_year = poor_pupil.poverty_year
+    left join tracked_child
+        on pupil.person_token = tracked_child.person_token
+        and semester.evaluation_year = tracked_child.aid_year
+        and semester.term = tracked_child.term
+    where pupil.is_primary_roll and pupil.left_behind_code in ('1', '2')
+),
+
+pupil_in_term as (
+    select
+        'A7.6' as indicator_code,
+        'aided' as variant,
+        disabled_in_term.*
+    from disabled_in_term
+    union all
+    select
+        'A7.7' as indicator_code,
+        'tracked' as variant,
+        left_behind_in_term.*
+    from left_behind_in_term
+),
+
+pupil_in_term_count as (
+    select
+        pupil_in_term.indicator_code,
+        pupil_in_term.home_county_code,
+        pupil_in_term.evaluation_year,
+        term_subgroup.subgroup,
+        sum(pupil_in_term.is_reached) as reached_count,
+        count(*) as pupil_count,
+        {{ sorted_list('case when pupil_in_term.is_reached = 1 then pupil_in_term.load_id end') }}
+            as reached_roll_load_ids,
+        {{ sorted_list('pupil_in_term.reached_load_id') }} as reached_load_ids,
+        {{ sorted_list('pupil_in_term.load_id') }} as load_ids
+    from pupil_in_term
+    inner join term_subgroup on term_subgroup.subgroup in ('all', pupil_in_term.term)
+    group by
+        pupil_in_term.indicator_code, pupil_in_term.home_county_code, pupil_in_term.evaluation_year,
+        term_subgroup.subgroup
+),
+
+term_indicator as (
+    select
+        'A7.6' as indicator_code,
+        'aided' as variant,
+        county_code,
+        evaluation_year,
+        subgroup,
+        has_pupil = 1 and has_disabled_child = 1 as has_base,
+        has_payment_anywhere = 1 as has_reached
+    from term_frame
+    union all
+    select
+        'A7.7' as indicator_code,
+        'tracked' as variant,
+        county_code,
+        evaluation_year,
+        subgroup,
+        has_pupil = 1 and has_poor_person = 1 as has_base,
+        has_care_anywhere = 1 as has_reached
+    from term_frame
+),
+
+a7_6_and_7 as (
+    select
+        term_indicator.indicator_code,
+        term_indicator.variant,
+        term_indicator.county_code,
+        term_indicator.evaluation_year,
+        term_indicator.subgroup,
+        case
+            when term_indicator.has_base and term_indicator.has_reached
+                then coalesce(pupil_in_term_count.reached_count, 0)
+        end as numerator,
+        case when term_indicator.has_base then coalesce(pupil_in_term_count.pupil_count, 0) end as denominator,
+        {{ merged_list('pupil_in_term_count.reached_roll_load_ids', 'pupil_in_term_count.reached_load_ids') }}
+            as numerator_load_ids,
+        coalesce(pupil_in_term_count.load_ids, {{ empty_list() }}) as denominator_load_ids
+    from term_indicator
+    left join pupil_in_term_count
+        on term_indicator.indicator_code = pupil_in_term_count.indicator_code
+        and term_indicator.county_code = pupil_in_term_count.home_county_code
+        and term_indicator.evaluation_year = pupil_in_term_count.evaluation_year
+        and term_indicator.subgroup = pupil_in_term_count.subgroup
+),
+
 -- A7.8: children with a care file who asked to board, in either term of the year
 care_child as (
     select
@@ -289,6 +491,8 @@ together as (
     select * from timely_entry
     union all
     select * from in_rehabilitation
+    union all
+    select * from a7_6_and_7
     union all
     select * from a7_8
     union all

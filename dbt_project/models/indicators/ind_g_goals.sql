@@ -9,6 +9,7 @@ event as (select * from {{ ref('fct_student_event') }}),
 population as (select * from {{ ref('fct_population_age') }}),
 population_used as (select * from {{ ref('bridge_evaluation_year_population') }}),
 poor_person as (select * from {{ ref('fct_poverty_person') }}),
+person_match as (select * from {{ ref('bridge_person_match') }}),
 disabled_child as (select * from {{ ref('fct_disabled_child') }}),
 disability as (select * from {{ ref('dim_disability') }}),
 grade as (select * from {{ ref('dim_grade') }}),
@@ -254,7 +255,16 @@ g4 as (
         and population_used.population_basis = youth.population_basis
 ),
 
--- G14: registered-poor children of school age on no roll at all, unless graduated, dead or abroad by 1 September
+-- G14: registered-poor children of school age who are nobody on a roll, neither by their number nor by what else is
+-- known of them, unless graduated, dead or abroad by 1 September
+found_on_roll as (
+    select
+        poverty_year,
+        poor_person_token
+    from person_match
+    where match_status = 'matched'
+),
+
 legitimate_exit as (
     select
         county_year.evaluation_year,
@@ -278,10 +288,9 @@ out_of_school_child as (
         poor_person.out_of_school_reason,
         poor_person.load_id
     from poor_person
-    left join joinable_roll
-        on poor_person.person_token = joinable_roll.person_token
-        and poor_person.poverty_year = joinable_roll.school_start_year
-        and poor_person.token_basis = 'id_number'
+    left join found_on_roll
+        on poor_person.person_token = found_on_roll.poor_person_token
+        and poor_person.poverty_year = found_on_roll.poverty_year
     left join legitimate_exit
         on poor_person.person_token = legitimate_exit.person_token
         and poor_person.poverty_year = legitimate_exit.evaluation_year
@@ -289,7 +298,7 @@ out_of_school_child as (
     where
         poor_person.age_years
         between {{ var('out_of_school_age_from') }} and {{ var('out_of_school_age_to') }}
-        and joinable_roll.person_token is null
+        and found_on_roll.poor_person_token is null
         and legitimate_exit.person_token is null
 ),
 

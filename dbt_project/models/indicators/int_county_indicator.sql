@@ -10,6 +10,7 @@ aid_policy as (select * from {{ ref('ind_a06_policies_and_loans') }}),
 document_and_grant as (select * from {{ ref('ind_documents_and_grants') }}),
 services as (select * from {{ ref('ind_a06_services') }}),
 special as (select * from {{ ref('ind_a07_special') }}),
+work as (select * from {{ ref('ind_w_work_requirements') }}),
 indicator as (select * from {{ ref('dim_indicator') }}),
 roll_up_rule as (select * from {{ ref('roll_up_rules') }}),
 reporting_area as (select * from {{ ref('dim_reporting_area') }}),
@@ -57,6 +58,8 @@ together as (
     select * from services
     union all
     select * from special
+    union all
+    select * from work
     union all
     select * from not_counted
 ),
