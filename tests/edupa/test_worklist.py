@@ -100,8 +100,6 @@ CASES: dict[str, list[dict[str, object]]] = {
         {**DROPOUT, "case_number": "KC2", "is_open": False},
     ],
 }
-#: kinds whose ledger is there
-READY = [name for name, kind in KINDS.items() if kind.relation in load_matrix().restricted]
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ def office() -> Iterator[Office]:
             term = str(row["semester_code"])
             fill(conn, "student_aid_ledger", {**AID, "evaluation_year": int(term[:4]), "term": term[5:], **row})
         for relation, rows in CASES.items():
-            for row in rows if relation in load_matrix().restricted else ():
+            for row in rows:
                 fill(conn, relation, row)
     add_county_login(config, "xiji", [OWN])
     add_county_login(config, "jingyuan", [OTHER])
@@ -228,11 +226,10 @@ def test_aid_that_was_not_due_or_too_high_is_a_lead_with_the_amount(office: Offi
 def test_a_case_has_one_row_with_what_since_when_and_what_to_do(
     office: Office, kind: str, expected: dict[str, object]
 ) -> None:
-    if kind in READY:
-        (row,) = sheet(office.take(kind).path, KINDS[kind].title)
-        assert {header: row[header] for header in expected} == expected
-        assert row["问题"]
-        assert row["怎么办"]
+    (row,) = sheet(office.take(kind).path, KINDS[kind].title)
+    assert {header: row[header] for header in expected} == expected
+    assert row["问题"]
+    assert row["怎么办"]
 
 
 def test_a_sheet_has_a_frozen_header_filters_widths_and_a_note_and_no_formula(office: Office) -> None:
@@ -245,7 +242,7 @@ def test_a_sheet_has_a_frozen_header_filters_widths_and_a_note_and_no_formula(of
     assert sheet(path, "漏助名单")[0]["学校"] == FORMULA
 
 
-@pytest.mark.parametrize("kind", READY)
+@pytest.mark.parametrize("kind", KINDS)
 def test_without_names_there_are_none(office: Office, kind: str) -> None:
     named, plain = (content(office.take(kind, with_names=names).path) for names in (True, False))
     assert "欧阳鑫垚" in named or "马小康" in named
@@ -256,7 +253,7 @@ def test_without_names_there_are_none(office: Office, kind: str) -> None:
 # --- who may take it, and that it is noted -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", READY)
+@pytest.mark.parametrize("kind", KINDS)
 def test_another_county_is_refused_and_gets_no_file(office: Office, kind: str) -> None:
     before = office.admin("select count(*) from ledger.worklist")
     files = sorted(office.folder.iterdir())
@@ -373,8 +370,6 @@ def test_the_command_says_what_it_did_or_in_one_sentence_why_not(
 def test_a_filled_in_list_loads_as_the_feed_of_reviews(
     office: Office, tmp_path: Path, kind: str, name: str, answers: dict[str, str], landed: tuple[str, ...]
 ) -> None:
-    if kind not in READY:
-        return
     taken = office.take(kind)
     feed = KINDS[kind].feed
     assert feed
