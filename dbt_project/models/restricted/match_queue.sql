@@ -5,6 +5,7 @@ match as (select * from {{ ref('bridge_person_match') }}),
 pair as (select * from {{ ref('stg_person_pair') }}),
 poverty as (select * from {{ ref('fct_poverty_person') }}),
 pupil as (select * from {{ ref('fct_enrollment_pupil') }}),
+recognition as (select * from {{ ref('stg_aid_recognition') }}),
 school as (select * from {{ ref('dim_school') }}),
 
 last_list as (select max(poverty_year) as poverty_year from match),
@@ -69,6 +70,19 @@ nobody as (
     where match.match_status = 'unmatched'
 ),
 
+-- colleges have no register here: a student is where aid was recognized
+college_student as (
+    select
+        case when term = 'spring' then aid_year - 1 else aid_year end as school_start_year,
+        person_token,
+        max(school_code) as school_code
+    from recognition
+    where stage = 'higher'
+    group by case when term = 'spring' then aid_year - 1 else aid_year end, person_token
+),
+
+college as (select * from school where valid_to_date is null),
+
 cases as (
     select * from held
     union all
@@ -91,10 +105,11 @@ final as (
         resident.poverty_status,
         cases.pupil_person_token as candidate_person_token,
         cases.preference as candidate_number,
-        pupil.county_code as candidate_county_code,
-        pupil.school_code as candidate_school_code,
-        school.school_name as candidate_school_name,
-        pupil.stage_code as candidate_stage_code,
+        coalesce(pupil.county_code, college.county_code) as candidate_county_code,
+        coalesce(pupil.school_code, college_student.school_code) as candidate_school_code,
+        coalesce(school.school_name, college.school_name) as candidate_school_name,
+        coalesce(pupil.stage_code, case when college_student.school_code is not null then 'higher' end)
+            as candidate_stage_code,
         pupil.grade_code as candidate_grade_code,
         cases.match_score,
         cast(case
@@ -130,6 +145,10 @@ final as (
         and cases.pupil_person_token = pupil.person_token
         and pupil.is_primary_roll
     left join school on pupil.school_key = school.school_key
+    left join college_student
+        on cases.poverty_year = college_student.school_start_year
+        and cases.pupil_person_token = college_student.person_token
+    left join college on college_student.school_code = college.school_code
     where
         cases.case_kind = 'candidate'
         or resident.age_years between {{ var('out_of_school_age_from') }} and {{ var('out_of_school_age_to') }}
