@@ -5,17 +5,20 @@ county_year as (select * from {{ ref('int_county_year') }}),
 feed_coverage as (select * from {{ ref('int_feed_coverage') }}),
 served_by as (select * from {{ ref('entitlement_indicators') }}),
 scope as (select * from {{ ref('bridge_entitlement_scope') }}),
+area as (select * from {{ ref('dim_area') }}),
 poor_person as (select * from {{ ref('int_poor_person_roll') }}),
 loan as (select * from {{ ref('fct_student_loan') }}),
 
--- A6.2: one of the entitlements of the indicator is in force in the county in autumn
+-- A6.2: one of the entitlements of the indicator is in force in the county in autumn, by a document or because the
+-- area feed says that the plan is for the county
 county_in_force as (
     select
         scope.county_code,
         scope.evaluation_year,
-        {{ sorted_list('scope.document_load_id') }} as load_ids
+        {{ sorted_list('coalesce(scope.document_load_id, area.load_id)') }} as load_ids
     from scope
     inner join served_by on scope.entitlement_code = served_by.entitlement_code
+    inner join area on scope.county_code = area.area_code and area.area_level = 'county' and area.is_current
     where served_by.indicator_code = 'A6.2' and scope.term = 'autumn'
     group by scope.county_code, scope.evaluation_year
 ),
