@@ -24,6 +24,20 @@ def test_the_sample_without_defects_passes(look: Look, boundary: str) -> None:
     assert decide(judgement.made) == "pass"
 
 
+def test_a_province_without_the_younger_feeds_is_warned_and_not_stopped(look: Look) -> None:
+    gone = [
+        "aid_recognition", "aid_payment", "nutrition_month", "student_loan", "fund_ledger", "policy_document",
+        "dropout_case", "care_record", "liability_insurance",
+    ]  # fmt: skip
+    judgement = look("arrival", [f"delete from landing.{feed}" for feed in gone], None)
+    findings = {finding.expectation_id: finding for finding in judgement.findings}
+    assert set(findings) == {"aid_recognition.year_delivered", "aid_payment.year_delivered"}
+    assert [place.period for place in findings["aid_payment.year_delivered"].places] == [
+        str(year) for year in range(2015, YEAR + 1)
+    ]
+    assert decide(judgement.made) == "warn"
+
+
 @pytest.mark.parametrize(("boundary", "expectation"), CASES)
 def test_an_expectation_trips_on_its_defect_and_only_there(look: Look, boundary: str, expectation: Expectation) -> None:
     judgement = look(boundary, expectation.seeded_defect, expectation.id.partition(".")[0])  # type: ignore[arg-type]
