@@ -6,6 +6,7 @@ feed_coverage as (select * from {{ ref('int_feed_coverage') }}),
 served_by as (select * from {{ ref('entitlement_indicators') }}),
 scope as (select * from {{ ref('bridge_entitlement_scope') }}),
 area as (select * from {{ ref('dim_area') }}),
+document as (select * from {{ ref('fct_org_document') }}),
 poor_person as (select * from {{ ref('int_poor_person_roll') }}),
 loan as (select * from {{ ref('fct_student_loan') }}),
 
@@ -23,6 +24,9 @@ county_in_force as (
     group by scope.county_code, scope.evaluation_year
 ),
 
+-- that there is no document is known from all files of the feed: a later one may tell of an earlier start
+looked_at as (select {{ sorted_list('load_id') }} as load_ids from document),
+
 a6_2 as (
     select
         'A6.2' as indicator_code,
@@ -37,8 +41,10 @@ a6_2 as (
         end as numerator,
         case when feed_coverage.row_count is not null then 1 end as denominator,
         coalesce(county_in_force.load_ids, {{ empty_list() }}) as numerator_load_ids,
-        {{ empty_list() }} as denominator_load_ids
+        case when feed_coverage.row_count is not null then looked_at.load_ids else {{ empty_list() }} end
+            as denominator_load_ids
     from county_year
+    cross join looked_at
     left join feed_coverage
         on feed_coverage.feed = 'policy_document'
         and county_year.county_code = feed_coverage.county_code

@@ -40,6 +40,9 @@ in_force as (
     group by evaluation_year.evaluation_year, document.area_code, document.document_type
 ),
 
+-- that there is no document is known from all files of the feed: a later one may tell of an earlier start
+looked_at as (select {{ sorted_list('load_id') }} as load_ids from document),
+
 -- A6.12: the region has a scheme or it has not
 region_frame as (
     select
@@ -73,8 +76,10 @@ a6_12 as (
         end as numerator,
         case when region_frame.has_policy_document then 1 end as denominator,
         coalesce(scheme.load_ids, {{ empty_list() }}) as numerator_load_ids,
-        {{ empty_list() }} as denominator_load_ids
+        case when region_frame.has_policy_document then looked_at.load_ids else {{ empty_list() }} end
+            as denominator_load_ids
     from region_frame
+    cross join looked_at
     left join scheme
         on region_frame.area_code = scheme.area_code and region_frame.evaluation_year = scheme.evaluation_year
 ),
@@ -103,8 +108,10 @@ a6_13 as (
         end as numerator,
         case when county_frame.has_policy_document then 1 end as denominator,
         coalesce(risk_document.load_ids, {{ empty_list() }}) as numerator_load_ids,
-        {{ empty_list() }} as denominator_load_ids
+        case when county_frame.has_policy_document then looked_at.load_ids else {{ empty_list() }} end
+            as denominator_load_ids
     from county_frame
+    cross join looked_at
     left join risk_document
         on county_frame.county_code = risk_document.area_code
         and county_frame.evaluation_year = risk_document.evaluation_year

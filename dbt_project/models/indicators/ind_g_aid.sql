@@ -394,6 +394,9 @@ funded_stage as (
     group by county_year.county_code, county_year.evaluation_year
 ),
 
+-- that a stage has no policy is known from all files of the feed: a later one may tell of an earlier start
+looked_at as (select {{ sorted_list('load_id') }} as load_ids from document),
+
 g15 as (
     select
         'G15' as indicator_code,
@@ -406,10 +409,12 @@ g15 as (
             when policy_delivered.row_count is not null and budget_delivered.row_count is not null
                 then funded_stage.funded_count
         end as numerator,
-        funded_stage.stage_count as denominator,
+        case when policy_delivered.row_count is not null then funded_stage.stage_count end as denominator,
         {{ merged_list('funded_stage.policy_load_ids', 'funded_stage.budget_load_ids') }} as numerator_load_ids,
-        {{ empty_list() }} as denominator_load_ids
+        case when policy_delivered.row_count is not null then looked_at.load_ids else {{ empty_list() }} end
+            as denominator_load_ids
     from funded_stage
+    cross join looked_at
     left join feed_coverage as policy_delivered
         on policy_delivered.feed = 'policy_document'
         and funded_stage.county_code = policy_delivered.county_code
