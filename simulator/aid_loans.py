@@ -62,6 +62,8 @@ def student_loans(
         )
         .filter(pl.col("ask") < ask)
         .join(who, on="_token", how="left", maintain_order="left")
+        # a bank lends to nobody without a number
+        .filter(pl.col("id_number").is_not_null())
         .join(poor.select("start", "_token", "poor_home"), on=["start", "_token"], how="left", maintain_order="left")
         .join(homes, on="_token", how="left", maintain_order="left")
     )

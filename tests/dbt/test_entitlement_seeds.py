@@ -299,9 +299,20 @@ FROM_AUTUMN_2016 = {2016: ("all", "autumn"), **dict.fromkeys(range(2017, 2021), 
 ONE_YEAR = {2016: ("all", "autumn"), 2017: ("all", "spring")}
 AT_COLLEGE = (XINGQING, "6401", "64")
 
+
+def leads(*years: int) -> set[Cell]:
+    """Every figure of W9 in some years."""
+    return cells("W9", ("leads", "leads_open", "amount_at_risk"), dict.fromkeys(years, ("all",)), ("none",))
+
+
 EXPECTED: dict[str, tuple[str, Callable[[list[dict[str, str]]], None], set[Cell]]] = {
     # the yuan that were due; who was due what, and was covered, is as before
-    "amount": ("entitlements", amount, cells("G13", ("adequacy",), FROM_AUTUMN_2016, BOTH)),
+    # what was paid is another amount than the standard now, and each such payment is a lead
+    "amount": (
+        "entitlements",
+        amount,
+        cells("G13", ("adequacy",), FROM_AUTUMN_2016, BOTH) | leads(*range(2016, 2021)),
+    ),
     # two semesters less of free tuition: the item itself, everything that counts items or yuan, and two payments that
     # nothing entitles to any more. Whoever was covered entirely still is: no person changes.
     "assumed_year": (
@@ -325,7 +336,7 @@ EXPECTED: dict[str, tuple[str, Callable[[list[dict[str, str]]], None], set[Cell]
     "second_version": (
         "entitlements",
         second_version,
-        cells("G13", ("adequacy",), {2019: ("all", "autumn"), 2020: EVERY}, BOTH),
+        cells("G13", ("adequacy",), {2019: ("all", "autumn"), 2020: EVERY}, BOTH) | leads(2019, 2020),
     ),
     # due and not paid: the pupil is no longer covered entirely, and what he has of the tilt came before the ordinary
     "new_row": (
@@ -337,7 +348,9 @@ EXPECTED: dict[str, tuple[str, Callable[[list[dict[str, str]]], None], set[Cell]
             {2020: EVERY},
             BOTH,
         )
-        | cells("A6.0", ("ordinary_first",), {2020: EVERY}, ("none",)),
+        | cells("A6.0", ("ordinary_first",), {2020: EVERY}, ("none",))
+        # a missed entitlement is a lead
+        | leads(2020),
     ),
 }
 

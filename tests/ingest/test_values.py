@@ -258,7 +258,7 @@ _CONTRACTS = load_contracts()
 _RULES = {
     "code.unknown", "code.pattern", "code.leading_zero_lost", "type.integer", "type.date", "type.bool", "id.pattern",
     "id.placeholder", "id.scientific", "id.excel_truncated", "number.unit_text", "number.out_of_range",
-    "text.test_data",
+    "text.test_data", "type.decimal",
 }  # fmt: skip
 
 

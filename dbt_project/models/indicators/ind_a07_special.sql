@@ -385,7 +385,18 @@ a7_6_and_7 as (
         and term_indicator.subgroup = pupil_in_term_count.subgroup
 ),
 
--- A7.8: children with a care file who asked to board, in either term of the year
+-- A7.8: children with a care file who asked to board, in either term of the year; of files in two counties the first
+-- county's is named as the source, whatever was loaded first
+ranked_care as (
+    select
+        care.*,
+        row_number() over (
+            partition by aid_year, person_token order by county_code asc, term asc, school_code asc
+        ) as preference
+    from care
+    where person_token is not null
+),
+
 care_child as (
     select
         aid_year,
@@ -394,9 +405,8 @@ care_child as (
         max(case when asked_boarding then 1 else 0 end) as has_asked,
         max(case when asked_boarding and granted_boarding then 1 else 0 end) as is_granted,
         min(county_code) as school_county_code,
-        min(load_id) as load_id
-    from care
-    where person_token is not null
+        max(case when preference = 1 then load_id end) as load_id
+    from ranked_care
     group by aid_year, person_token
 ),
 

@@ -338,13 +338,18 @@ g13 as (
         and g13_variant.basis = g13_total.basis
 ),
 
--- G15: a stage counts where a policy is in force at year end and money was allocated to the county for it
-stage_policy as (
+-- G15: a stage counts where a policy is in force at year end and money was allocated to the county for it; of several
+-- the first by their own dates and numbers is named as the source, whatever was loaded first
+ranked_policy as (
     select
         county_year.county_code,
         county_year.evaluation_year,
         document.fund_stage,
-        min(document.load_id) as load_id
+        document.load_id,
+        row_number() over (
+            partition by county_year.county_code, county_year.evaluation_year, document.fund_stage
+            order by document.effective_from_date asc, document.document_year asc, document.document_id asc
+        ) as preference
     from county_year
     inner join area
         on county_year.county_code = area.area_code and area.area_level = 'county' and area.is_current
@@ -354,21 +359,27 @@ stage_policy as (
         and evaluation_year.poverty_snapshot_date >= document.effective_from_date
         and evaluation_year.poverty_snapshot_date <= coalesce(document.effective_to_date, cast('9999-12-31' as date))
     where document.document_type = 'aid_policy'
-    group by county_year.county_code, county_year.evaluation_year, document.fund_stage
 ),
 
-stage_budget as (
+stage_policy as (select * from ranked_policy where preference = 1),
+
+ranked_budget as (
     select
         fund_flow.county_code,
         evaluation_year.evaluation_year,
         fund_flow.fund_stage,
-        min(fund_flow.load_id) as load_id
+        fund_flow.load_id,
+        row_number() over (
+            partition by fund_flow.county_code, evaluation_year.evaluation_year, fund_flow.fund_stage
+            order by fund_flow.entry_date asc, fund_flow.entry_number asc
+        ) as preference
     from fund_flow
     inner join fund_program on fund_flow.program_code = fund_program.program_code
     inner join evaluation_year on fund_flow.fiscal_year = evaluation_year.fiscal_year
     where fund_flow.movement = 'allocated' and fund_program.is_student_aid
-    group by fund_flow.county_code, evaluation_year.evaluation_year, fund_flow.fund_stage
 ),
+
+stage_budget as (select * from ranked_budget where preference = 1),
 
 funded_stage as (
     select

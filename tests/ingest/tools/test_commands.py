@@ -89,8 +89,8 @@ def test_status_shows_the_calendar_of_a_day(loaded: WarehouseConfig) -> None:
     matrix = edupa("status", "--as-of", "2016-12-15").output
     row = next(line for line in matrix.splitlines() if line.startswith("pupil "))
     assert row.split()[1:] == ["0/22", "22m", "1/22", "21m"]
-    assert "missing disabled_child 2015 640104 兴庆区, was due 2016-01-31" in matrix
-    assert " more: `edupa status --feed disabled_child --period 2015` lists them" in matrix
+    assert "missing aid_payment 2015 640104 兴庆区, was due 2016-01-31" in matrix
+    assert " more: `edupa status --feed aid_payment --period 2015` lists them" in matrix
     assert ["pupil", "1", "0", "10", "8", "0", "2"] in [line.split()[:7] for line in matrix.splitlines()]
     listed = edupa("status", "--feed", "pupil", "--period", "2016", "--as-of", "2016-12-15").output
     county = next(line for line in listed.splitlines() if "西吉县" in line)
