@@ -62,10 +62,10 @@ def student_loans(
         )
         .filter(pl.col("ask") < ask)
         .join(who, on="_token", how="left", maintain_order="left")
-        # a bank lends to nobody without a number
-        .filter(pl.col("id_number").is_not_null())
         .join(poor.select("start", "_token", "poor_home"), on=["start", "_token"], how="left", maintain_order="left")
         .join(homes, on="_token", how="left", maintain_order="left")
+        # loans are granted at the place of origin: who is on no list of the year and on no register has none here
+        .filter(pl.col("id_number").is_not_null() & pl.coalesce("poor_home", "pupil_home").is_not_null())
     )
     colleges = {code: name for code, (_, name, _) in zip(college_codes(), COLLEGES, strict=True)}
     granted = pl.col("start").replace_strict(GRANTED)
