@@ -19,6 +19,8 @@ from simulator import simulate
 from warehouse.config import PROJECT_ROOT
 
 SCALE, YEARS, SEED = 0.005, (2015, 2020), 7
+#: of the sample province only
+ROUNDING_KEY = "rounds the counts of invented people alike everywhere"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,13 @@ def new_installation(sample: Path) -> Iterator[Callable[[Path | None], Installat
 
     def make(extracts: Path | None = None) -> Installation:
         installation = Installation(public_folder() / "home", extracts or sample)
+        installation.home.mkdir(mode=0o755)
+        secrets = installation.home / "secrets"
+        secrets.mkdir(mode=0o700)
+        # releases of two installations are equal where their counts are rounded by one key
+        key = secrets / "rounding_key"
+        key.write_text(ROUNDING_KEY, encoding="utf-8")
+        key.chmod(0o600)
         made.append(installation)
         return installation
 
