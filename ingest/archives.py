@@ -64,7 +64,7 @@ def safe_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
         raise _damaged(f"not a readable zip archive ({type(error).__name__})", "不是可读的zip压缩包") from None
     if len(infos) > MAX_MEMBERS:
         raise _unsafe(f"more than {MAX_MEMBERS} members", f"文件数超过{MAX_MEMBERS}")
@@ -108,7 +108,7 @@ def unpacked_member(path: Path, member: str) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive, archive.open(info) as source, target.open("wb") as out:
                 shutil.copyfileobj(source, out, _BLOCK)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, zlib.error) as error:
             raise _damaged(f"the member cannot be unpacked ({type(error).__name__})", "成员无法解压") from None
         yield target
 

@@ -138,7 +138,7 @@ def _inspect_package(path: Path) -> None:
                             detail_zh=f"单元格{found[1].decode()}的公式没有计算结果，请打开后重新保存",
                             line=int(re.sub(rb"\D", b"", found[1])),
                         )
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         raise FileRejectedError(
             "file.damaged", f"not a readable xlsx package ({type(error).__name__})", detail_zh="不是可读的xlsx文件"
         ) from None
