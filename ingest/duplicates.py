@@ -1,4 +1,4 @@
-"""What was seen before in a file, in a few megabytes however long the file is."""
+"""What was seen before in a file: a few megabytes of memory for every eight million rows, the rest in a file."""
 
 from __future__ import annotations
 
