@@ -15,14 +15,7 @@ latest_identifier as (select * from student_identifier where is_latest_person),
 identified as (
     select
         payment.*,
-        case
-            when payment.token_basis = 'id_number' then payment.person_token
-            else coalesce(latest_identifier.person_token, payment.person_token)
-        end as resolved_person_token,
-        case
-            when payment.token_basis = 'id_number' then 'id_number'
-            else coalesce(latest_identifier.token_basis, payment.token_basis)
-        end as resolved_token_basis
+        {{ resolved_person('payment') }}
     from payment
     left join latest_identifier
         on payment.student_number_token = latest_identifier.student_number_token

@@ -15,14 +15,7 @@ latest_identifier as (select * from student_identifier where is_latest_person),
 identified as (
     select
         recognition.*,
-        case
-            when recognition.token_basis = 'id_number' then recognition.person_token
-            else coalesce(latest_identifier.person_token, recognition.person_token)
-        end as resolved_person_token,
-        case
-            when recognition.token_basis = 'id_number' then 'id_number'
-            else coalesce(latest_identifier.token_basis, recognition.token_basis)
-        end as resolved_token_basis
+        {{ resolved_person('recognition') }}
     from recognition
     left join latest_identifier
         on recognition.student_number_token = latest_identifier.student_number_token

@@ -15,15 +15,7 @@ identified as (
     select
         care.*,
         case when care.term = 'spring' then care.aid_year - 1 else care.aid_year end as school_start_year,
-        case
-            when care.token_basis = 'id_number' then care.person_token
-            else coalesce(latest_identifier.person_token, care.person_token)
-        end as resolved_person_token,
-        case
-            when care.token_basis = 'id_number' then 'id_number'
-            when latest_identifier.person_token is not null then latest_identifier.token_basis
-            else care.token_basis
-        end as resolved_token_basis
+        {{ resolved_person('care') }}
     from care
     left join latest_identifier on care.student_number_token = latest_identifier.student_number_token
 ),

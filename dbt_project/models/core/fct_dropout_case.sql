@@ -28,15 +28,7 @@ ranked as (
 identified as (
     select
         ranked.*,
-        case
-            when ranked.token_basis = 'id_number' then ranked.person_token
-            else coalesce(latest_identifier.person_token, ranked.person_token)
-        end as resolved_person_token,
-        case
-            when ranked.token_basis = 'id_number' then 'id_number'
-            when latest_identifier.person_token is not null then latest_identifier.token_basis
-            else ranked.token_basis
-        end as resolved_token_basis
+        {{ resolved_person('ranked') }}
     from ranked
     left join latest_identifier on ranked.student_number_token = latest_identifier.student_number_token
     where ranked.recency = 1

@@ -13,15 +13,7 @@ latest_identifier as (select * from student_identifier where is_latest_person),
 identified as (
     select
         event.*,
-        case
-            when event.token_basis = 'id_number' then event.person_token
-            else coalesce(latest_identifier.person_token, event.person_token)
-        end as resolved_person_token,
-        case
-            when event.token_basis = 'id_number' then 'id_number'
-            when latest_identifier.person_token is not null then latest_identifier.token_basis
-            else event.token_basis
-        end as resolved_token_basis
+        {{ resolved_person('event') }}
     from event
     left join latest_identifier on event.student_number_token = latest_identifier.student_number_token
 ),
