@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,34 +82,45 @@ def sample() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def new_installation(sample: Path) -> Iterator[Callable[[Path | None], Installation]]:
-    """Make an installation on the sample or on other extracts; all are stopped at the end."""
-    made: list[Installation] = []
-
-    def make(extracts: Path | None = None) -> Installation:
-        installation = Installation(public_folder() / "home", extracts or sample)
-        installation.home.mkdir(mode=0o755)
-        secrets = installation.home / "secrets"
-        secrets.mkdir(mode=0o700)
-        # releases of two installations are equal where their counts are rounded by one key
-        key = secrets / "rounding_key"
-        key.write_text(ROUNDING_KEY, encoding="utf-8")
-        key.chmod(0o600)
-        made.append(installation)
-        return installation
-
-    yield make
-    for installation in made:
+@contextmanager
+def installed(extracts: Path) -> Iterator[Installation]:
+    """An empty installation on these extracts; stopped and removed at the end, for each takes gigabytes."""
+    installation = Installation(public_folder() / "home", extracts)
+    installation.home.mkdir(mode=0o755)
+    secrets = installation.home / "secrets"
+    secrets.mkdir(mode=0o700)
+    # releases of two installations are equal where their counts are rounded by one key
+    key = secrets / "rounding_key"
+    key.write_text(ROUNDING_KEY, encoding="utf-8")
+    key.chmod(0o600)
+    try:
+        yield installation
+    finally:
         installation.edupa("airflow", "down")
         installation.edupa("server", "stop")
         shutil.rmtree(installation.home.parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def evaluated(new_installation: Callable[[Path | None], Installation]) -> Installation:
+def evaluated(sample: Path) -> Iterator[Installation]:
     """An installation after one undisturbed run of the main job."""
-    installation = new_installation(None)
-    done = installation.edupa("run", "--plain")
-    assert done.returncode == 0, done.stderr[-4000:]
-    return installation
+    with installed(sample) as installation:
+        done = installation.edupa("run", "--plain")
+        assert done.returncode == 0, done.stderr[-4000:]
+        yield installation
+
+
+@pytest.fixture(scope="session")
+def undisturbed_hashes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Release -> content hash of an undisturbed run, made by whichever worker comes first."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    path = common / "undisturbed_hashes.json"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            evaluated: Installation = request.getfixturevalue("evaluated")
+            path.write_text(json.dumps(evaluated.hashes()), encoding="utf-8")
+        hashes: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return hashes

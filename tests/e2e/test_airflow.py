@@ -6,31 +6,31 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Installation
+from tests.e2e.conftest import Installation, installed
 
 
 @pytest.fixture(scope="module")
-def through_airflow(new_installation: Callable[[Path | None], Installation]) -> Installation:
+def through_airflow(sample: Path) -> Iterator[Installation]:
     """An installation whose main job ran through ``airflow dags test``."""
-    installation = new_installation(None)
-    done = installation.edupa("run")
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Airflow nightly_load succeeded" in done.stderr
-    assert done.stderr.count("Airflow annual_evaluation succeeded") == 2
-    for told in ("G1b 学前三年毛入园率", "红寺堡区 640303", "release 2020.1.0", "edupa explain"):
-        assert told in done.stdout
-    return installation
+    with installed(sample) as installation:
+        done = installation.edupa("run")
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert "Airflow nightly_load succeeded" in done.stderr
+        assert done.stderr.count("Airflow annual_evaluation succeeded") == 2
+        for told in ("G1b 学前三年毛入园率", "红寺堡区 640303", "release 2020.1.0", "edupa explain"):
+            assert told in done.stdout
+        yield installation
 
 
 def test_airflow_gives_the_same_releases_as_the_plain_run(
-    through_airflow: Installation, evaluated: Installation
+    through_airflow: Installation, undisturbed_hashes: dict[str, str]
 ) -> None:
-    assert through_airflow.hashes() == evaluated.hashes()
+    assert through_airflow.hashes() == undisturbed_hashes
 
 
 def test_no_personal_value_reaches_airflows_logs(through_airflow: Installation) -> None:

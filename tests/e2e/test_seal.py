@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from edupa.leftovers import KEPT_AFTER_RUN, as_airflow_says, maker_of, sweep
 from edupa.settings import Settings
-from tests.e2e.conftest import Installation
+from tests.e2e.conftest import Installation, installed
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 from warehouse.transform import make_candidate_schema
@@ -30,22 +30,19 @@ def admin(installation: Installation) -> psycopg.Connection[tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def restored(
-    evaluated: Installation, new_installation: Callable[[Path | None], Installation]
-) -> Iterator[Installation]:
+def restored(evaluated: Installation) -> Iterator[Installation]:
     """The evaluated installation, restored from a backup into a fresh server, to be played with."""
     made = evaluated.edupa("backup", "create")
     assert made.returncode == 0, made.stderr
     folder = made.stdout.split()[0]
-    installation = new_installation(None)
-    # the secrets that a restored warehouse needs, without the passwords
-    (installation.home / "secrets").mkdir(parents=True)
-    for name in ("token_key", "release_signing_key", "rounding_key"):
-        shutil.copy(evaluated.home / "secrets" / name, installation.home / "secrets" / name)
-    done = installation.edupa("backup", "restore", folder)
-    assert done.returncode == 0, done.stderr
-    assert "2 releases" in done.stdout
-    yield installation
+    with installed(evaluated.extracts) as installation:
+        # the secrets that a restored warehouse needs, without the passwords
+        for name in ("token_key", "release_signing_key", "rounding_key"):
+            shutil.copy(evaluated.home / "secrets" / name, installation.home / "secrets" / name)
+        done = installation.edupa("backup", "restore", folder)
+        assert done.returncode == 0, done.stderr
+        assert "2 releases" in done.stdout
+        yield installation
     shutil.rmtree(folder)
 
 
