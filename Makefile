@@ -7,7 +7,7 @@ export SCARF_NO_ANALYTICS := true
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: help venv run up down test test-fast fuzz-readers lint format docs lock bench-ingest bench-publish bench-build clean
+.PHONY: help venv run up down test test-fast fuzz-readers lint format docs lock bench-ingest bench-publish bench-models clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,8 +57,8 @@ bench-ingest: venv .venv-bench/edupa-lock  ## ingest beside a bare copy and four
 bench-publish: venv  ## publishing beside four other ways, under eight busy readers (about four minutes)
 	@$(VENV)/python -m benchmarks.publish.run
 
-bench-build: venv  ## time and memory of each model with one school year of 1.4 million pupils
-	@$(VENV)/python -m benchmarks.build.run
+bench-models: venv  ## time and memory of each model with one school year of 1.4 million pupils
+	@$(VENV)/python -m benchmarks.models.run
 
 .venv-bench/edupa-lock: benchmarks/requirements.lock
 	@.venv-bootstrap/bin/uv venv --quiet --clear --python $(VENV)/python .venv-bench
