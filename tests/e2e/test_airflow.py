@@ -61,7 +61,7 @@ def test_a_real_scheduler_runs_both_dags(through_airflow: Installation, monkeypa
             )
             assert triggered.returncode == 0, triggered.stderr[-2000:]
             status = ""
-            while status not in ("succeeded", "failed", "blocked") and time.monotonic() - started < 240:
+            while status not in ("succeeded", "failed", "blocked") and time.monotonic() - started < 600:
                 time.sleep(2)
                 rows = through_airflow.query(f"select status from ledger.run where run_id = 'e2e-{dag_id}'", "auditor")
                 status = rows[0]["status"] if rows else "not begun"
