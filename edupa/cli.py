@@ -26,6 +26,7 @@ from edupa.cli_seal import backup_app, housekeeping_app
 from edupa.cli_waiver import waiver_app
 from edupa.cli_worklist import worklist
 from edupa.settings import SAMPLE_SCALE, SAMPLE_SEED, SAMPLE_YEARS, load_settings
+from warehouse.clock import today
 from warehouse.config import LOGIN_ROLES
 from warehouse.connection import connect, dsn
 
@@ -273,7 +274,7 @@ def status(
     from edupa.status import print_status
 
     try:
-        day = date.fromisoformat(as_of) if as_of else date.today()
+        day = date.fromisoformat(as_of) if as_of else today()
     except ValueError:
         raise typer.BadParameter("a date such as 2019-12-01", param_hint="--as-of") from None
     print_status(load_settings(), out, as_of=day, feed=feed, period=period)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import psycopg
 import typer
@@ -15,6 +14,7 @@ from rich.table import Table
 from edupa.cli_common import fail, out, plainly
 from edupa.settings import load_settings
 from warehouse.canonical import Connection
+from warehouse.clock import ZONE
 from warehouse.login import connect_as
 
 waiver_app = typer.Typer(
@@ -30,7 +30,6 @@ As = Annotated[
     ),
 ]
 Number = Annotated[int, typer.Argument(help="Number from `edupa waiver list`.")]
-ZONE = ZoneInfo("Asia/Shanghai")
 
 
 class Boundary(StrEnum):

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import psycopg
 import xlsxwriter
@@ -24,6 +23,7 @@ from psycopg.rows import dict_row
 from edupa.worklist_kinds import KINDS, Kind, Place, Value
 from ingest.codelists import CodeList
 from ingest.contract import SUFFIX, Contract, contract_folders, known_code_lists, parse_contract
+from warehouse import clock
 from warehouse.canonical import Connection
 from warehouse.config import WarehouseConfig
 from warehouse.login import connect_as, own_login
@@ -235,7 +235,7 @@ def take(
         raise WorklistError(f"{county!r} is no code of a county: six digits, e.g. 640422")
     _refuse_place(out, extracts)
     who = _login_of(login, config)
-    now = now or datetime.now(ZoneInfo("Asia/Shanghai"))
+    now = now or clock.now()
     contract = _contract_of(kind.feed, lists) if kind.feed else None
     with connect_as(who, config) as conn:
         seen = _readable_counties(conn, kind.relation, who)

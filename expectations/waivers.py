@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 import psycopg
 
 from expectations.report import Finding, Place
 from expectations.suite import Boundary, Text
+from warehouse.clock import ZONE
 
-ZONE = ZoneInfo("Asia/Shanghai")
 Connection = psycopg.Connection[tuple[object, ...]]
 Status = Literal["proposed", "approved", "expired", "revoked"]
 # county (or area) code, period, figures as the ledger keeps them

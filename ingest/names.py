@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
 from ingest.contract import Contract
 from ingest.problems import FileRejectedError
+from warehouse import clock
 
 #: between an archive and the file in it
 MEMBER = "!"
@@ -73,7 +74,7 @@ def parse_name(name: str, contract: Contract, today: date | None = None) -> File
             f"{groups['extract_date']} is not a date",
             detail_zh=f"{groups['extract_date']}不是日期",
         ) from None
-    current = today or datetime.now(timezone(timedelta(hours=8))).date()
+    current = today or clock.today()
     if extract > current:
         raise FileRejectedError(
             "file.name", f"the extract date {extract} lies in the future", detail_zh=f"导出日期{extract}在未来"

@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from ingest.names import QUERY_MARK
 from ingest.problems import FileRejectedError
 from ingest.transport import Entry, PermanentError, SourceSettings, SourceSettingsError, attempts, is_out_of_room
 from ingest.values import NUMERIC_CELL
+from warehouse import clock
 
 BATCH_ROWS = 5000
-_CHINA = timezone(timedelta(hours=8))
 
 
 def cell_text(value: object, is_marked: bool) -> str:
@@ -79,7 +79,7 @@ class DatabaseRows:
 
     def entries(self) -> tuple[Entry, ...]:
         """One delivery, named by the moment of asking."""
-        stamp = datetime.now(_CHINA).strftime("%Y%m%dT%H%M%S")
+        stamp = clock.now().strftime("%Y%m%dT%H%M%S")
         return (Entry(f"{QUERY_MARK}{stamp}.csv"),)
 
     def stat(self, name: str) -> Entry:

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 from psycopg import sql
 
 from warehouse.approval import WaiverUsed
 from warehouse.canonical import Connection, ReleaseError
 from warehouse.changes import Comparison, Edition, MovedCount, moved_counts
+from warehouse.clock import ZONE
 from warehouse.versioning import Level
 
 LONG_MART = "county_evaluation"
 # embargoes, like everything that people agree on, are told in the province's time
-ZONE = ZoneInfo("Asia/Shanghai")
 REASONS_TOLD = 20
 # beyond this many places a note is no longer read; the registry holds them all
 CELLS_TOLD = 30

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -26,6 +25,7 @@ from edupa.worklist_kinds import KINDS
 from tests.conftest import make_warehouse
 from tests.ingest.golden import id_number
 from warehouse.access import load_matrix
+from warehouse.clock import ZONE
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 from warehouse.restricted import add_county_login
@@ -35,7 +35,7 @@ from warehouse.watchdog import watch_once
 OWN, OTHER = "640422", "640424"
 NAME, NUMBER = "欧阳鑫垚", id_number(137, "20080229")
 FORMULA = '=HYPERLINK("http://x","一中")'
-NOW = datetime(2021, 3, 1, 9, 30, tzinfo=ZoneInfo("Asia/Shanghai"))
+NOW = datetime(2021, 3, 1, 9, 30, tzinfo=ZONE)
 CASE = "00AB34CD56EF7890"
 
 AID = {

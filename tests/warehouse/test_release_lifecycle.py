@@ -9,11 +9,12 @@ import pytest
 
 from tests.warehouse.candidates import Marts, asked, cells, changed, marts, new_database, publish
 from warehouse.canonical import ReleaseError
+from warehouse.clock import ZONE
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect
 from warehouse.registry import registry_entry
 from warehouse.release import publish_due, rollback, withdraw
-from warehouse.release_notes import ZONE, embargo_time
+from warehouse.release_notes import embargo_time
 from warehouse.verify import verify
 
 REGISTRY = "select release_id, status, superseded_by, is_current from marts.release_registry order by frozen_at"

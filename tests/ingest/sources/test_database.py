@@ -20,6 +20,7 @@ from ingest.transport_database import cell_text
 from ingest.values import NUMERIC_CELL
 from tests.ingest.golden import Row, pupil, pupils
 from tests.ingest.sources.servers import Fault, Proxy
+from warehouse.clock import today
 from warehouse.config import WarehouseConfig
 from warehouse.connection import connect, connection_parts
 
@@ -227,11 +228,11 @@ def test_the_calendar_places_what_a_query_brought(
     other = [pupil(index, 县代码="640423", 学校标识码="2164000999") for index in range(21, 24)]
     registry([*pupils(5), *other])
     load(ask(), config)
-    today = date.today()
+    day = today()
     with connect("auditor", config) as conn:
         found = {
             (item.period, item.unit): item
-            for item in calendar(conn, contracts, known_code_lists(), today, "pupil")
+            for item in calendar(conn, contracts, known_code_lists(), day, "pupil")
             if item.files
         }
         yesterday = calendar(conn, contracts, known_code_lists(), date(2016, 12, 31), "pupil")
