@@ -172,3 +172,37 @@ def test_a_case_is_seen_by_the_county_that_acts_and_the_home_county(
     assert len(rows) == len(found)
     assert [row for row in rows if row[3] != sorted({str(c) for c in row[1:3] if c is not None})] == []
     assert any(row[1] != row[2] and row[2] is not None for row in rows)
+
+
+#: what a county failed to send, as a condition on the rows it would have become: the roll of the autumn and of the
+#: spring after it, the list, the recognitions and the payments of a year
+NOT_SENT = {
+    "core.fct_enrollment_pupil": "school_start_year = 2019 and county_code in ('640422', '640104')",
+    "core.fct_poverty_person": "poverty_year = 2019 and county_code in ('640423', '640522')",
+    "core.fct_aid_recognition": "aid_year = 2020 and county_code in ('640424', '640324')",
+    "core.fct_aid_payment": "aid_year = 2018 and county_code in ('640425', '640323')",
+}
+
+
+def test_what_was_not_sent_makes_no_lead(dbt: Dbt, found: list[Row], loaded_warehouse: WarehouseConfig) -> None:
+    """Nobody is off a register, a list or a payroll that is not there; every lead that is left was one before."""
+    rebuild = ("run", "--select", "path:models/indicators")
+    with connect("admin", loaded_warehouse) as connection:
+        for number, (table, condition) in enumerate(NOT_SENT.items()):
+            kept = f"create table public.kept_{number} as select * from {table} where {condition}"
+            assert connection.execute(kept.encode()).rowcount > 50
+            connection.execute(f"delete from {table} where {condition}".encode())
+    try:
+        dbt.run(*rebuild)
+        with connect("transform", loaded_warehouse) as connection:
+            left: list[Row] = list(connection.execute(CASES.encode()).fetchall())  # type: ignore[arg-type]
+    finally:
+        with connect("admin", loaded_warehouse) as connection:
+            for number, table in enumerate(NOT_SENT):
+                connection.execute(f"insert into {table} select * from public.kept_{number}".encode())
+                connection.execute(f"drop table public.kept_{number}".encode())
+        dbt.run(*rebuild)
+    assert set(left) - set(found) == set()
+    silent = set(found) - set(left)
+    assert {row[0] for row in silent} >= {"I05", "I12"}
+    assert len(left) > len(found) / 2

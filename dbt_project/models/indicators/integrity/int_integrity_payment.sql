@@ -10,6 +10,7 @@ pupil as (select * from {{ ref('fct_enrollment_pupil') }}),
 event as (select * from {{ ref('fct_student_event') }}),
 school_year as (select * from {{ ref('dim_school_year') }}),
 person_pair as (select * from {{ ref('stg_person_pair') }}),
+county_semester as (select * from {{ ref('int_county_semester') }}),
 
 latest_first as (
     select
@@ -131,6 +132,16 @@ on_roll as (
     from pupil
 ),
 
+-- whom another year's register has in a county that sent none for the semester
+on_unknown_roll as (
+    select distinct  -- one such county is enough
+        pupil.person_token,
+        county_semester.semester_code
+    from pupil
+    inner join county_semester on pupil.county_code = county_semester.county_code
+    where not county_semester.has_pupil
+),
+
 -- colleges have no register here; of a dead pupil the rule on deaths speaks
 schooled as (
     select latest_first.*
@@ -180,8 +191,19 @@ not_there as (
         on schooled.person_token = on_roll.person_token and schooled.school_start_year = on_roll.school_start_year
     left join last_arrival on schooled.aid_payment_key = last_arrival.aid_payment_key
     left join last_departure on schooled.aid_payment_key = last_departure.aid_payment_key
+    left join county_semester
+        on schooled.county_code = county_semester.county_code and schooled.semester_code = county_semester.semester_code
+    left join on_unknown_roll
+        on schooled.person_token = on_unknown_roll.person_token
+        and schooled.semester_code = on_unknown_roll.semester_code
     where
-        (on_roll.person_token is null and last_arrival.arrival_date is null)
+        -- without the county's register nobody is off it
+        (
+            county_semester.has_pupil
+            and on_unknown_roll.person_token is null
+            and on_roll.person_token is null
+            and last_arrival.arrival_date is null
+        )
         or (
             last_departure.departure_date is not null
             and coalesce(last_arrival.arrival_date < last_departure.departure_date, true)
@@ -228,7 +250,8 @@ held_for_review as (
     where match_status in ('matched', 'review')
 ),
 
--- an exited household is still on the list of the year, so it never comes here
+-- an exited household is still on the list of the year, so it never comes here; without the list, or without the
+-- recognitions, nobody is off them
 not_poor as (
     select
         'I04' as rule_code,
@@ -247,6 +270,11 @@ not_poor as (
         and item.semester_code = aid_status.semester_code
         and aid_status.status = 'not_expected'
         and not aid_status.is_registered_poor
+    inner join county_semester
+        on item.county_code = county_semester.county_code
+        and item.semester_code = county_semester.semester_code
+        and county_semester.has_poor_person
+        and county_semester.has_aid_recognition
     inner join entitlement on aid_status.entitlement_key = entitlement.entitlement_key
     left join broadly_recognized
         on item.person_token = broadly_recognized.person_token
@@ -305,7 +333,8 @@ item_case as (
         and by_item.semester_code = aid_status.semester_code
 ),
 
--- I05: due and not paid; who died or left before the cut-off is owed nothing
+-- I05: due and not paid; who died or left before the cut-off is owed nothing, and without the county's payments
+-- nobody is known to be unpaid
 gone as (
     select missing.aid_status_key
     from aid_status as missing
@@ -359,6 +388,10 @@ not_paid as (
     from aid_status
     inner join semester on aid_status.semester_key = semester.semester_key
     inner join entitlement on aid_status.entitlement_key = entitlement.entitlement_key
+    inner join county_semester
+        on coalesce(aid_status.school_county_code, aid_status.home_county_code) = county_semester.county_code
+        and aid_status.semester_code = county_semester.semester_code
+        and county_semester.has_aid_payment
     left join gone on aid_status.aid_status_key = gone.aid_status_key
     where aid_status.status = 'missing' and aid_status.is_due_plan_strict and gone.aid_status_key is null
 ),

@@ -8,6 +8,7 @@ register as (select * from {{ ref('stg_pupil') }}),
 poor_person as (select * from {{ ref('fct_poverty_person') }}),
 enrollment as (select * from {{ ref('fct_school_enrollment') }}),
 fund_flow as (select * from {{ ref('fct_fund_flow') }}),
+county_semester as (select * from {{ ref('int_county_semester') }}),
 
 -- I06: the amount of one payment against the standard that held in its semester
 off_standard as (
@@ -60,29 +61,50 @@ guardian as (
 card_payment as (
     select
         paid.*,
-        coalesce(household.household, guardian.guardian_token, paid.person_token) as family
+        household.household,
+        guardian.guardian_token,
+        case when household.household is not null or county_semester.has_pupil then 1 else 0 end as is_family_known
     from paid
     left join household
         on paid.poverty_year = household.poverty_year and paid.person_token = household.person_token
     left join guardian
         on paid.school_start_year = guardian.school_start_year and paid.person_token = guardian.person_token
+    left join county_semester
+        on paid.county_code = county_semester.county_code and paid.semester_code = county_semester.semester_code
     where paid.card_token is not null
+),
+
+-- a pupil is of one family, also where the list has him in one semester of the year only
+card_holder as (
+    select
+        card_token,
+        aid_year,
+        person_token,
+        coalesce(min(household), min(guardian_token), person_token) as family
+    from card_payment
+    group by card_token, aid_year, person_token
+    -- without list and register, siblings look like strangers
+    having max(is_family_known) = 1
 ),
 
 card as (
     select
-        card_token,
-        aid_year,
-        count(distinct family) as family_count,
-        count(distinct person_token) as pupil_count,
-        sum(amount_yuan) as paid_yuan,
-        min(county_code) as county_code,
-        min(school_code) as school_code,
-        min(paid_date) as since_date,
-        {{ sorted_text('person_token') }} as persons,
-        {{ sorted_list('load_id') }} as load_ids
+        card_payment.card_token,
+        card_payment.aid_year,
+        count(distinct card_holder.family) as family_count,
+        count(distinct card_payment.person_token) as pupil_count,
+        sum(card_payment.amount_yuan) as paid_yuan,
+        min(card_payment.county_code) as county_code,
+        min(card_payment.school_code) as school_code,
+        min(card_payment.paid_date) as since_date,
+        {{ sorted_text('card_payment.person_token') }} as persons,
+        {{ sorted_list('card_payment.load_id') }} as load_ids
     from card_payment
-    group by card_token, aid_year
+    inner join card_holder
+        on card_payment.card_token = card_holder.card_token
+        and card_payment.aid_year = card_holder.aid_year
+        and card_payment.person_token = card_holder.person_token
+    group by card_payment.card_token, card_payment.aid_year
 ),
 
 shared_card as (
@@ -161,6 +183,11 @@ boarding_compared as (
     left join most_boarders
         on boarding.school_code = most_boarders.school_code
         and boarding.school_start_year = most_boarders.school_start_year
+    left join county_semester
+        on boarding.county_code = county_semester.county_code
+        and boarding.semester_code = county_semester.semester_code
+    -- without statistics and register, nobody knows the boarders
+    where most_boarders.school_code is not null or county_semester.has_pupil
 ),
 
 too_many_boarders as (

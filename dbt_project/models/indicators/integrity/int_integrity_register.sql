@@ -9,6 +9,7 @@ evaluation_year as (select * from {{ ref('dim_evaluation_year') }}),
 goal as (select * from {{ ref('ind_g_goals') }}),
 population_used as (select * from {{ ref('bridge_evaluation_year_population') }}),
 operating_grant as (select * from {{ ref('fct_operating_grant') }}),
+county_semester as (select * from {{ ref('int_county_semester') }}),
 
 reported as (
     select
@@ -153,6 +154,16 @@ on_two_rolls as (
     inner join evaluation_year on rolls.school_start_year = evaluation_year.school_start_year
 ),
 
+-- years whose registers are all there
+registered_year as (
+    select
+        county_code,
+        evaluation_year
+    from county_semester
+    group by county_code, evaluation_year
+    having min(case when has_pupil then 1 else 0 end) = 1
+),
+
 -- I17: money for more inclusive pupils than the register marks, this school year or the one before: a fiscal year has
 -- a semester of each
 inclusive_grant as (
@@ -199,6 +210,9 @@ beyond_the_register as (
         inclusive_grant.load_ids
     from inclusive_grant
     inner join evaluation_year on inclusive_grant.fiscal_year = evaluation_year.fiscal_year
+    inner join registered_year
+        on inclusive_grant.county_code = registered_year.county_code
+        and evaluation_year.evaluation_year = registered_year.evaluation_year
     where inclusive_grant.claimed_pupil_count > inclusive_grant.known_count
 ),
 
@@ -232,19 +246,19 @@ stage_change as (
         present.school_start_year,
         previous.pupil_count as previous_count,
         present.pupil_count as present_count,
-        coalesce(previous_roll.pupil_count, 0) as previous_roll_count,
-        coalesce(present_roll.pupil_count, 0) as present_roll_count,
+        previous_roll.pupil_count as previous_roll_count,
+        present_roll.pupil_count as present_roll_count,
         {{ merged_list('present.load_ids', 'previous.load_ids') }} as load_ids
     from reported_stage as present
     inner join reported_stage as previous
         on present.county_code = previous.county_code
         and present.stage_code = previous.stage_code
         and present.school_start_year = previous.school_start_year + 1
-    left join registered_stage as present_roll
+    inner join registered_stage as present_roll
         on present.county_code = present_roll.county_code
         and present.stage_code = present_roll.stage_code
         and present.school_start_year = present_roll.school_start_year
-    left join registered_stage as previous_roll
+    inner join registered_stage as previous_roll
         on previous.county_code = previous_roll.county_code
         and previous.stage_code = previous_roll.stage_code
         and previous.school_start_year = previous_roll.school_start_year
