@@ -149,7 +149,7 @@ def main() -> None:
             given = ("--scale", str(asked.scale), "--years", years, "--seed", str(asked.seed))
             steps.edupa("simulate", "simulate", "--no-defects", "--out", str(extracts), *given)
         steps.edupa("server", "server", "start")
-        steps.edupa("load", "load", str(extracts))
+        steps.edupa("load", "load")
         steps.edupa("match", "match", "run")
         models, whole = build(config)
     finally:

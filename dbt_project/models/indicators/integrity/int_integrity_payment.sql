@@ -132,13 +132,22 @@ on_roll as (
     from pupil
 ),
 
+-- registers that are there for some counties only
+partly_registered as (
+    select semester_code
+    from county_semester
+    group by semester_code
+    having max(case when has_pupil then 1 else 0 end) > min(case when has_pupil then 1 else 0 end)
+),
+
 -- whom another year's register has in a county that sent none for the semester
 on_unknown_roll as (
     select distinct  -- one such county is enough
         pupil.person_token,
         county_semester.semester_code
-    from pupil
-    inner join county_semester on pupil.county_code = county_semester.county_code
+    from partly_registered
+    inner join county_semester on partly_registered.semester_code = county_semester.semester_code
+    inner join pupil on county_semester.county_code = pupil.county_code
     where not county_semester.has_pupil
 ),
 
